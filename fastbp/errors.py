@@ -1,0 +1,35 @@
+"""What can go wrong, as one tree.
+
+    FastbpError                      catch this one to catch them all
+    ├── InputError (ValueError)      an argument or array that cannot be honoured
+    ├── DataError (ValueError)       a data file that cannot be used; names the file and the row
+    ├── ModelError (ValueError)      a saved model that cannot be read, or does not fit the data
+    ├── StateError (RuntimeError)    a call out of order: backward before forward, one workspace in two calls at once
+    └── ThreadError (RuntimeError)   threads that cannot be had: more than there are, or a pool lost in a fork
+
+Every message says what was wanted, what came and what to do.
+"""
+
+
+class FastbpError(Exception):
+    """Any error that fastbp raises on purpose."""
+
+
+class InputError(FastbpError, ValueError):
+    """An argument or array that cannot be honoured."""
+
+
+class DataError(FastbpError, ValueError):
+    """A data file that cannot be used; the message names the file and the row."""
+
+
+class ModelError(FastbpError, ValueError):
+    """A saved model that cannot be read, or that does not fit the data it is applied to."""
+
+
+class StateError(FastbpError, RuntimeError):
+    """A call out of order, such as backward before forward."""
+
+
+class ThreadError(FastbpError, RuntimeError):
+    """Threads that cannot be had."""

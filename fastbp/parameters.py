@@ -1,0 +1,111 @@
+"""Parameters: one flat vector with a view per layer; a gradient is one, too. And how they are drawn at first.
+
+The vector holds layer after layer, weights (n_in, n_out) in C order and then biases (n_out,), unpadded.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .network import MLP
+
+_RELU_FAMILY = ("relu", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh")
+SCHEMES = ("glorot_uniform", "he_normal", "lecture")
+
+
+class Parameters:
+    """Weights and biases of one network, views of one flat vector.
+
+    vector : (n_parameters,) float32 or float64; what an optimiser, SciPy or a checkpoint sees.
+    weights[l] : (n_in, n_out) views; biases[l] : (n_out,) views, or () for a network without biases.
+    Writing to a view writes to the vector, and the other way round.
+    """
+
+    __slots__ = ("biases", "net", "vector", "weights")
+
+    def __init__(self, net: MLP, vector: np.ndarray) -> None:
+        self.net = net
+        self.vector = vector
+        self.weights = tuple(vector[layer.weights].reshape(layer.n_in, layer.n_out) for layer in net.layers)
+        self.biases = tuple(vector[layer.biases] for layer in net.layers) if net.bias else ()
+
+    @classmethod
+    def from_vector(cls, net: MLP, vector: Any, copy: bool = False) -> Parameters:
+        """Parameters over `vector`, a contiguous float32 or float64 array: a view of it unless copy=True."""
+        array = np.array(vector, copy=True) if copy else np.asarray(vector)
+        if array.shape != (net.n_parameters,):
+            raise InputError(f"the parameter vector of {net} has shape ({net.n_parameters},); got {array.shape}")
+        if array.dtype not in (np.float32, np.float64) or not array.flags.c_contiguous or not array.flags.aligned:
+            if not copy:
+                raise InputError(
+                    "from_vector needs a contiguous float32 or float64 array to make a view of; "
+                    f"got {array.dtype}, strides {array.strides}. Pass copy=True for a float64 copy"
+                )
+            array = np.ascontiguousarray(array, dtype=np.float64)
+        return cls(net, array)
+
+    @classmethod
+    def zeros(cls, net: MLP, dtype: Any = np.float32) -> Parameters:
+        """All parameters zero."""
+        return cls(net, np.zeros(net.n_parameters, check_dtype(dtype)))
+
+    @property
+    def dtype(self) -> np.dtype:
+        """float32 or float64; it decides in which precision a network is computed."""
+        return self.vector.dtype
+
+    def copy(self) -> Parameters:
+        """The same values in memory of their own."""
+        return Parameters(self.net, self.vector.copy())
+
+    def astype(self, dtype: Any) -> Parameters:
+        """The same values as float32 or float64, in memory of their own."""
+        return Parameters(self.net, self.vector.astype(check_dtype(dtype)))
+
+    def __repr__(self) -> str:
+        return f"Parameters({self.net}, {self.vector.size} {self.dtype})"
+
+
+def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: str | None = None) -> Parameters:
+    """Random weights and zero biases.
+
+    rng : None (fresh entropy), an integer seed, or a `numpy.random.Generator`.
+    dtype : float32 or float64. Numbers are drawn in float64 and then cast, so both start alike.
+    scheme : the distribution of W (n_in, n_out); by default by the layer's activation:
+        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh, identity, softplus, the output
+        "he_normal"       N(0, 2 / n_in)                             relu, leaky_relu, elu, silu, gelu
+        "lecture"         N(0, 1), as the lecture's code draws it    only when asked for
+
+    Sources: Glorot and Bengio 2010, eq. 16; He et al. 2015, eq. 10.
+    """
+    if scheme is not None and scheme not in SCHEMES:
+        raise InputError(f"scheme must be one of {', '.join(SCHEMES)} or None; got {scheme!r}")
+    rng = np.random.default_rng(rng)
+    params = Parameters.zeros(net, dtype)
+    by_layer = [a.name in _RELU_FAMILY for a in net.activations] + [False]
+    for weights, relu_like in zip(params.weights, by_layer, strict=True):
+        n_in, n_out = weights.shape
+        chosen = scheme or ("he_normal" if relu_like else "glorot_uniform")
+        if chosen == "glorot_uniform":
+            limit = math.sqrt(6.0 / (n_in + n_out))
+            weights[...] = rng.uniform(-limit, limit, weights.shape)
+        else:
+            weights[...] = rng.standard_normal(weights.shape) * (
+                math.sqrt(2.0 / n_in) if chosen == "he_normal" else 1.0
+            )
+    return params
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """float32 or float64 as a `numpy.dtype`; anything else is refused."""
+    try:
+        wanted = np.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"dtype must be float32 or float64; got {dtype!r}")
+    return wanted
