@@ -5,6 +5,7 @@ The vector holds layer after layer, weights (n_in, n_out) in C order and then bi
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -25,13 +26,20 @@ class Parameters:
     Writing to a view writes to the vector, and the other way round.
     """
 
-    __slots__ = ("biases", "net", "vector", "weights")
-
     def __init__(self, net: MLP, vector: np.ndarray) -> None:
         self.net = net
         self.vector = vector
-        self.weights = tuple(vector[layer.weights].reshape(layer.n_in, layer.n_out) for layer in net.layers)
-        self.biases = tuple(vector[layer.biases] for layer in net.layers) if net.bias else ()
+
+    # The views are made when first asked for: a training step never looks at them.
+    @functools.cached_property
+    def weights(self) -> tuple[np.ndarray, ...]:
+        """Views of the weights, (n_in, n_out), layer by layer."""
+        return tuple(self.vector[layer.weights].reshape(layer.n_in, layer.n_out) for layer in self.net.layers)
+
+    @functools.cached_property
+    def biases(self) -> tuple[np.ndarray, ...]:
+        """Views of the biases, (n_out,), layer by layer; () for a network without biases."""
+        return tuple(self.vector[layer.biases] for layer in self.net.layers) if self.net.bias else ()
 
     @classmethod
     def from_vector(cls, net: MLP, vector: Any, copy: bool = False) -> Parameters:

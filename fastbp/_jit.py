@@ -1,0 +1,386 @@
+"""The one door to Numba: how functions are compiled and kept, how they are launched on threads, and on which CPU.
+
+    kernel       an inner function: called from other compiled code only
+    intrinsic    an inner function written as instructions, with a NumPy twin for runs without the compiler
+    entry        a compiled function that Python calls, with one signature, compiled or loaded on its first call
+    launch       a parallel entry on a number of threads, on any threading layer
+
+With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy twin): coverage sees every line.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import llvmlite
+import numba
+import numba.extending
+import numpy as np
+from numba import prange
+from numba.core import event
+from numba.core.registry import cpu_target
+
+from . import _cache, _linking
+from .errors import InputError, ThreadError
+
+__all__ = [
+    "COMPILED",
+    "CPU",
+    "TWINS",
+    "Entry",
+    "cpu",
+    "entry",
+    "intrinsic",
+    "kernel",
+    "launch",
+    "max_threads",
+    "n_compilations",
+    "prange",
+    "resolve_threads",
+    "set_num_threads",
+    "signatures_compiled",
+    "threading_layer",
+]
+
+COMPILED: bool = not numba.config.DISABLE_JIT
+
+TWINS: dict[str, Callable] = {}
+"""The NumPy twin of every intrinsic, by name."""
+
+_OPTIONS = {
+    # Division by zero gives inf or nan as in NumPy; Python's check for it stops vectorisation (10x).
+    "error_model": "numpy",
+    # Other Python threads run while a kernel does.
+    "nogil": True,
+    # Nobody calls us through a C function pointer; the wrapper costs compile time.
+    "no_cfunc_wrapper": True,
+    # fastmath stays off: it would let the compiler reorder sums (other bits in other tiles) and drop tests for nan.
+    # boundscheck stays at its default, off: the door has checked every shape. NUMBA_BOUNDSCHECK=1 finds a wrong index.
+}
+
+# Python calls entries only; a wrapper for each inner function would cost compile time.
+_INNER = {"no_cpython_wrapper": True, "pipeline_class": _linking.InnerCompiler}
+
+_dispatchers: list[Any] = []
+
+
+def _dispatcher(function: Callable, **options: Any) -> Any:
+    dispatcher = numba.njit(function, **_OPTIONS, **options)
+    _dispatchers.append(dispatcher)
+    return dispatcher
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile an inner function: serial, without a Python wrapper, for whatever types its callers use."""
+    return _dispatcher(function, **_INNER) if COMPILED else function
+
+
+def intrinsic(*, twin: Callable) -> Callable[[Callable], Callable]:
+    """Decorate a definition `name(typing, *argument_types) -> (signature, emit)`; `twin` takes the same arguments.
+
+    The result is the instructions when compiled, the twin otherwise. `TWINS[name]` is always the twin.
+    """
+
+    def decorate(definition: Callable) -> Callable:
+        TWINS[definition.__name__] = twin
+        return numba.extending.intrinsic(definition) if COMPILED else twin
+
+    return decorate
+
+
+class Entry:
+    """A compiled function that Python calls: exactly one signature, compiled or loaded on the first call."""
+
+    def __init__(self, function: Callable, signature: Any, *, parallel: bool = False):
+        function = getattr(function, "py_func", function)
+        functools.update_wrapper(self, function)
+        self.function = function
+        self._signature = signature
+        self._call = function
+        if COMPILED:
+            self._dispatcher = _dispatcher(function, parallel=parallel)
+            self._call = self._first_call
+            self._dispatcher._cache = _DiskCache(self._dispatcher)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def _first_call(self, *args: Any) -> Any:
+        self.compile()
+        return self._call(*args)
+
+    def compile(self) -> None:
+        """Compile now, or load from the cache. A second call does nothing."""
+        if not COMPILED or self._call is self._dispatcher:
+            return
+        signature = self._signature() if callable(self._signature) else self._signature
+        with _locks.compiling:
+            # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
+            if not self._dispatcher.signatures:
+                self._dispatcher.compile(signature)
+            # Arguments of other types are a mistake of ours: an error, not a second signature in silence.
+            self._dispatcher.disable_compile()
+            self._call = self._dispatcher
+
+    @property
+    def _numba_type_(self) -> Any:
+        """Lets other compiled code call an entry by its name."""
+        self.compile()
+        return self._dispatcher._numba_type_
+
+
+def entry(signature: Any, *, parallel: bool = False) -> Callable[[Callable], Entry]:
+    """Decorate a function that Python calls. `signature` is a Numba signature, or a callable that returns one.
+
+    The same function can be made into several entries, one per dtype. Parallel code compiles slowly, so the body of a
+    parallel entry is only
+
+        for i in prange(n_workers):
+            worker(intp(i), ...)
+
+    with a serial kernel; without the `intp` the worker is compiled a second time, for an unsigned i.
+    """
+    return lambda function: Entry(function, signature, parallel=parallel)
+
+
+def signatures_compiled() -> dict[str, int]:
+    """How many signatures every kernel and entry holds: equal before and after a call that compiles nothing."""
+    counts: dict[str, int] = {}
+    for dispatcher in _dispatchers:
+        name = f"{dispatcher.__module__}.{dispatcher.__qualname__}"
+        counts[name] = counts.get(name, 0) + len(dispatcher.signatures)
+    return counts
+
+
+class _CompileCounter(event.Listener):
+    """Counts compilations of our functions; loading from the cache is none."""
+
+    n = 0
+
+    def on_start(self, event: Any) -> None:
+        self.n += event.data["dispatcher"] in _dispatchers
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_compilations = _CompileCounter()
+event.register("numba:compile", _compilations)
+
+
+def n_compilations() -> int:
+    """How many functions this process has compiled, inner ones included."""
+    return _compilations.n
+
+
+# -- the compile cache ------------------------------------------------------------------------------------------------
+
+# Settings of Numba that no machine code depends on.
+_NEUTRAL_SETTINGS = {
+    "CACHE_DIR",
+    "DEBUG_CACHE",
+    "NUMBA_DEFAULT_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "THREADING_LAYER",
+    "THREADING_LAYER_PRIORITY",
+}
+
+
+class _DiskCache:
+    """What a dispatcher asks before it compiles and tells afterwards; `_cache` keeps the bytes, and judges them.
+
+    The one place that uses what is private to Numba: `dispatcher._cache`, `_reduce`, `_rebuild` and `dumps`, tested
+    with 0.68.1. Where they are missing or have changed there is one warning, and kernels are compiled in every process.
+    """
+
+    def __init__(self, dispatcher: Any):
+        self._function, self._options = dispatcher.py_func, dispatcher.targetoptions
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        with _cache.guarded():
+            if _cache.folder() is None:
+                return None
+            from numba.core.compiler import CompileResult
+
+            target_context.refresh()
+            payload = _cache.load(self._key(signature))
+            # The one pickle fastbp reads: owner, mode and digest have been checked.
+            return None if payload is None else CompileResult._rebuild(target_context, *pickle.loads(payload))
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        with _cache.guarded():
+            if _cache.folder() is None:
+                return
+            from numba.core.serialize import dumps
+
+            if result.lifted or result.library.has_dynamic_globals:
+                raise _cache.CacheError(f"{self._function.__qualname__} has addresses of this process in its code")
+            _cache.save(self._key(signature), dumps(result._reduce()))
+
+    def _key(self, signature: Any) -> str:
+        settings = {name: v for name, v in vars(numba.config).items() if name.isupper()}
+        return _cache.key(
+            self._function,
+            str(signature),
+            sorted(self._options.items()),
+            (sys.version, numba.__version__, llvmlite.__version__, np.__version__),
+            cpu_target.target_context.codegen().magic_tuple(),
+            sorted((name, str(v)) for name, v in settings.items() if name not in _NEUTRAL_SETTINGS),
+        )
+
+
+# -- threads ----------------------------------------------------------------------------------------------------------
+
+
+class _Locks:
+    """The two locks of the module. A fork waits for both, and the child starts with new ones."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.compiling = threading.RLock()
+        # Numba's own pool ("workqueue") aborts the process when two Python threads enter it at once.
+        self.workqueue = threading.RLock()
+
+    def acquire(self) -> None:
+        self.compiling.acquire()
+        self.workqueue.acquire()
+
+    def release(self) -> None:
+        self.workqueue.release()
+        self.compiling.release()
+
+
+_locks = _Locks()
+_default_threads: int | None = None
+_pool_lost = False
+
+
+def _in_forked_child() -> None:
+    global _pool_lost
+    _locks.renew()
+    # GNU OpenMP does not survive a fork: the child would be killed at its first parallel kernel, or wait for ever.
+    _pool_lost = _pool_lost or threading_layer() == "omp"
+
+
+os.register_at_fork(before=_locks.acquire, after_in_parent=_locks.release, after_in_child=_in_forked_child)
+
+
+def threading_layer() -> str | None:
+    """The layer in use: omp, tbb or workqueue; None before Numba's threads have started."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return None
+
+
+def max_threads() -> int:
+    """As many threads as Numba starts: NUMBA_NUM_THREADS, the number of cores by default."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def resolve_threads(n_threads: int | None = None) -> int:
+    """The number of threads: the argument, else `set_num_threads`, else FASTBP_NUM_THREADS, else Numba's setting.
+
+    1 in a process forked from one whose OpenMP threads had started: only the serial path is open there.
+    ThreadError above Numba's maximum, InputError for what is no positive integer.
+    """
+    from_environment = os.environ.get("FASTBP_NUM_THREADS")
+    if n_threads is not None:
+        n = _checked(n_threads, "n_threads")
+    elif _default_threads is not None:
+        n = _default_threads
+    elif from_environment:
+        n = _checked(int(from_environment) if from_environment.isdecimal() else from_environment, "FASTBP_NUM_THREADS")
+    else:
+        # Asking Numba would start its threads; until they run its setting is its maximum.
+        n = numba.get_num_threads() if threading_layer() else max_threads()
+    return 1 if _pool_lost else n
+
+
+def set_num_threads(n_threads: int | None) -> None:
+    """Set this process's default number of threads; None goes back to FASTBP_NUM_THREADS or Numba's setting."""
+    global _default_threads
+    _default_threads = None if n_threads is None else _checked(n_threads, "n_threads")
+
+
+def _checked(value: Any, name: str) -> int:
+    try:
+        n = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        n = 0
+    if n < 1:
+        raise InputError(f"{name} must be a positive integer, got {value!r}")
+    if n > max_threads():
+        raise ThreadError(
+            f"{name} must be at most {max_threads()}, the number of threads Numba has, got {n}; "
+            f"for more, set NUMBA_NUM_THREADS={n} before Python starts"
+        )
+    return n
+
+
+def launch(entry: Entry, n_threads: int, *args: Any) -> Any:
+    """Run a parallel entry on n_threads, and leave the caller's own Numba setting as it was."""
+    if not COMPILED:
+        return entry(*args)
+    if _pool_lost:
+        raise ThreadError(
+            "wanted a parallel kernel, but this process was forked after OpenMP threads had started, and they do not "
+            "survive a fork; use n_threads=1, or start processes with multiprocessing.get_context('spawn')"
+        )
+    entry.compile()
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(n_threads)
+        if threading_layer() != "workqueue":
+            return entry(*args)
+        with _locks.workqueue:
+            return entry(*args)
+    finally:
+        numba.set_num_threads(before)
+
+
+# -- the CPU ----------------------------------------------------------------------------------------------------------
+
+
+class CPU(NamedTuple):
+    """What code is compiled for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are honoured."""
+
+    name: str
+    features: frozenset[str]
+    vector_bytes: int
+
+
+# What LLVM switches on for a CPU given by name without features (NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=).
+_AVX2 = {"avx2", "fma"}
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+_NAMED = {
+    **dict.fromkeys(("x86-64-v3", "haswell", "broadwell", "skylake", "alderlake", "raptorlake"), _AVX2),
+    **dict.fromkeys(("znver1", "znver2", "znver3"), _AVX2),
+    **dict.fromkeys(("x86-64-v4", "skylake-avx512", "cascadelake", "icelake-client", "icelake-server"), _AVX512),
+    **dict.fromkeys(("tigerlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5"), _AVX512),
+}
+
+
+@functools.cache
+def cpu() -> CPU:
+    """The CPU that kernels are compiled for, and the width of the vectors to use on it."""
+    _, name, flags = cpu_target.target_context.codegen().magic_tuple()
+    return _cpu(name, flags)
+
+
+def _cpu(name: str, flags: str) -> CPU:
+    """From LLVM's name of a CPU and its "+feature,-feature" list."""
+    features = set(_NAMED.get(name, ()))
+    for flag in filter(None, flags.split(",")):
+        (features.discard if flag.startswith("-") else features.add)(flag.lstrip("+-"))
+    vector_bytes = 64 if "avx512f" in features else 32 if features >= _AVX2 else 16
+    return CPU(name, frozenset(features), vector_bytes)

@@ -1,0 +1,54 @@
+"""How inner kernels are compiled: to intermediate code only, which entries link and optimise once.
+
+Numba optimises every function together with all that it calls and turns each into machine code. In a chain of a dozen
+kernels the innermost one goes through that a dozen times: 20 s for what takes 2 s. So inner kernels get a library that
+does neither. Like the cache, this relies on what is private to Numba (tested with 0.68.1); where it has
+changed, kernels are compiled Numba's way, slowly but the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+
+
+class _Codegen:
+    """The code generator as an inner library sees it: no machine code, so no place for an environment."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Nothing: the environment serves Python objects, which kernels do not touch."""
+
+
+class InnerLibrary(JITCodeLibrary):
+    """Code to be linked into entries; never run on its own."""
+
+    def finalize(self) -> None:
+        """Link what the function calls, and stop there."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """0: not executable."""
+        self._ensure_finalized()
+        return 0
+
+
+class InnerCompiler(Compiler):
+    """Numba's compiler, told where the code of the function goes."""
+
+    def define_pipelines(self) -> Any:
+        codegen = self.state.targetctx.codegen()
+        library = InnerLibrary(_Codegen(codegen), self.state.func_id.func_qualname)
+        library.enable_object_caching()
+        self.state.library = library
+        return super().define_pipelines()

@@ -1,0 +1,321 @@
+"""Forward, loss and gradient of user arrays: through the door and the plan to the fused kernels.
+
+All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it. `n_threads` is the number
+of threads (default: `fastbp.set_num_threads`, FASTBP_NUM_THREADS, Numba's setting) and changes no bit of a result.
+A `workspace` keeps scratch memory between calls and serves one call at a time.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _jit, arrays
+from .errors import InputError, StateError
+from .kernels import fields, fused
+from .kernels.tile import REGISTERS, ROWS
+from .network import MLP
+from .parameters import Parameters
+from .plan import Layout, Schedule, layout, schedule
+
+_KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
+_ALIGNMENT = 64
+_NO_LABELS = np.empty(0, np.int64)
+
+
+# -- public functions ------------------------------------------------------------------------------------------------
+
+
+def forward(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, workspace=None) -> np.ndarray:
+    """y_pred = link(z_L): probabilities or means.
+
+    x : (N, n_inputs), anything array-like. Returns (N, n_outputs) in params.dtype, written to `out` where given.
+    Row i has the bits of `forward(x[i : i + 1])[0]`.
+    """
+    return _outputs(net, params, x, fields.RESPONSE, out, n_threads, workspace)
+
+
+def logits(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, workspace=None) -> np.ndarray:
+    """z_L, the outputs before the link, (N, n_outputs); see `forward`."""
+    return _outputs(net, params, x, fields.LOGITS, out, n_threads, workspace)
+
+
+def predict(net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=None) -> np.ndarray:
+    """Labels for the cross entropies, means otherwise.
+
+    cross_entropy: int64 (N,), the class with the largest logit, the first of equals. binary_cross_entropy: int64,
+    1 where z > 0, (N,) for one output and (N, n_outputs) for several. Other losses: `forward`.
+    """
+    if not net.loss_function.is_classification:
+        return forward(net, params, x, n_threads=n_threads, workspace=workspace)
+    z = logits(net, params, x, n_threads=n_threads, workspace=workspace)
+    if net.loss_function.link == "softmax":
+        return z.argmax(axis=1)
+    labels = (z > 0).astype(np.int64)
+    return labels[:, 0] if net.n_outputs == 1 else labels
+
+
+def loss(
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", l1=0.0, l2=0.0,
+    n_threads=None, workspace=None,
+) -> Any:  # fmt: skip
+    """sum_i w_i sum_k l(y_ik, z_ik) / sum_i w_i + l1 sum|W| + l2/2 sum W^2.
+
+    reduction : "mean" as above, "sum" without the division, "none" the N terms w_i sum_k l, without penalties.
+    y : (N, n_outputs), (N,) for one output, or integer labels (N,) for cross_entropy.
+    """
+    arrays.check_reduction(reduction)
+    n_rows_out = None
+    call = _Data(net, params, x, y, sample_weight)
+    if reduction == "none":
+        if l1 or l2:
+            raise InputError("penalties belong to the whole objective; reduction='none' needs l1=0 and l2=0")
+        n_rows_out = np.empty(len(call.x), call.vector.dtype)
+    mode = fields.LOSS_SUM if n_rows_out is None else fields.LOSS_EACH
+    total, _ = _run(net, call, mode, n_rows_out, (1.0, 0.0, 0.0), n_threads, workspace)
+    if n_rows_out is not None:
+        return n_rows_out
+    return total * call.scale(reduction) + _penalty(net, call.vector, l1, l2)
+
+
+def value_and_grad(
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", l1=0.0, l2=0.0,
+    out=None, n_threads=None, workspace=None,
+) -> tuple[float, Parameters]:  # fmt: skip
+    """The objective as in `loss`, and its gradient in all parameters.
+
+    reduction : "mean" or "sum". `out` takes the gradient (Parameters of the same network and dtype); without it each
+    call returns a fresh one. The result has the same bits for any number of threads.
+    """
+    arrays.check_reduction(reduction, ("mean", "sum"))
+    call = _Data(net, params, x, y, sample_weight)
+    if out is None:
+        out = Parameters(net, np.empty_like(call.vector))
+    else:
+        if not isinstance(out, Parameters):
+            raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
+        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, (call.vector, call.x, call.y))
+    scale = call.scale(reduction)
+    penalties = (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
+    total, _ = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)
+    return total * scale + (_penalty(net, call.vector, l1, l2) if l1 or l2 else 0.0), out
+
+
+def descend(
+    net: MLP, params: Parameters, x: Any, y: Any, *, learning_rate: float, n_steps: int, reduction="mean",
+    gradient: Parameters, workspace=None,
+) -> np.ndarray:  # fmt: skip
+    """n_steps of full-batch gradient descent inside compiled calls, W -= learning_rate gradient, on one thread.
+
+    Writes params in place and leaves the last step's gradient in `gradient`. Returns the loss before each step, float64
+    (n_steps,). For batches too small to be worth threads; the calls end within 50 ms, so that Ctrl-C is seen.
+    """
+    call = _Data(net, params, x, y, None)
+    losses = np.empty(n_steps)
+    with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
+        batch.constants[: fields.LOSS_PARAMETER] = call.scale(reduction), 0.0, 0.0
+        per_call = max(1, int(batch.schedule.blocks_per_launch // batch.layout.n_blocks))
+        for start in range(0, n_steps, per_call):
+            status = batch.entries.descend(
+                *batch.arguments(call), gradient.vector, float(learning_rate), losses[start : start + per_call]
+            )
+            if status:
+                raise _data_error(net, call, status)
+    return losses
+
+
+# -- scratch memory --------------------------------------------------------------------------------------------------
+
+
+class Workspace:
+    """Scratch memory kept between calls, for the last few shapes of batch; serves one call at a time."""
+
+    def __init__(self) -> None:
+        self._batches: dict[Any, _Batch] = {}
+        self._in_use = threading.Lock()
+
+    def taken(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int) -> _Batch:
+        """A prepared batch, to be used as a context; StateError if another call is using this workspace."""
+        if not self._in_use.acquire(blocking=False):
+            raise StateError("this Workspace is in use by another call; give each thread a Workspace of its own")
+        try:
+            key = (net, n_rows, dtype, n_threads)
+            batch = self._batches.get(key)
+            if batch is None:
+                if len(self._batches) == _KEPT:
+                    self._batches.pop(next(iter(self._batches)))
+                batch = self._batches[key] = _Batch(net, n_rows, dtype, n_threads, self._in_use)
+            return batch
+        except BaseException:
+            self._in_use.release()
+            raise
+
+
+class _Batch:
+    """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
+
+    def __init__(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, in_use: threading.Lock) -> None:
+        self.layout: Layout = layout(net, n_rows, dtype, _machine())
+        self.schedule: Schedule = schedule(self.layout, n_threads)
+        self.entries = fused.entries(dtype)
+        self.n_parameters = net.n_parameters
+        self.fields = self.layout.fields
+        self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
+        self.memory = _aligned(self.schedule.n_workers * self.layout.worker_size, dtype)
+        self.totals = np.empty(self.layout.n_slots * (net.n_parameters + 1))
+        self.status = np.zeros(self.schedule.n_workers, np.int64)
+        self._in_use = in_use
+
+    def __enter__(self) -> _Batch:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._in_use.release()
+
+    def arguments(self, call: _Data) -> tuple[np.ndarray, ...]:
+        """The kernels' arguments up to `out`."""
+        return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals)
+
+
+class _Threads(threading.local):
+    """One pool of scratch memory a thread, for calls without a workspace: the one hidden state."""
+
+    def __init__(self) -> None:
+        self.workspace = Workspace()
+
+
+_threads = _Threads()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: setattr(_threads, "workspace", Workspace()))
+
+
+def _pool() -> Workspace:
+    return _threads.workspace
+
+
+def _aligned(n: int, dtype: np.dtype) -> np.ndarray:
+    room = np.empty(n * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + n * dtype.itemsize].view(dtype)
+
+
+class _Machine(NamedTuple):
+    """What a layout may know of the CPU."""
+
+    vector_bytes: int
+    tile: tuple[int, int]
+
+
+@functools.cache
+def _machine() -> _Machine:
+    return _Machine(_jit.cpu().vector_bytes, (ROWS, REGISTERS))
+
+
+# -- one call --------------------------------------------------------------------------------------------------------
+
+
+class _Data:
+    """The arrays of a call, as the door let them in."""
+
+    __slots__ = ("flat", "sample_weight", "vector", "x", "y")
+
+    def __init__(self, net: MLP, params: Parameters, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        self.vector = vector = _vector_of(net, params)
+        dtype = vector.dtype
+        self.x = x = arrays.as_inputs(x, net.n_inputs, dtype)
+        empty = vector[:0]
+        self.y = y = empty if y is None else arrays.as_targets(y, net, len(x), dtype)
+        self.sample_weight = empty
+        if sample_weight is not None:
+            self.sample_weight = arrays.as_sample_weight(sample_weight, len(x), dtype)
+        has_labels = y.dtype != dtype
+        targets, labels = (empty, y) if has_labels else (y.reshape(-1), _NO_LABELS)
+        self.flat = (x.reshape(-1), targets, labels, self.sample_weight)
+
+    def scale(self, reduction: str) -> float:
+        """What the sum over samples is multiplied by."""
+        if reduction == "sum":
+            return 1.0
+        weight = len(self.x) if self.sample_weight.size == 0 else float(self.sample_weight.sum(dtype=np.float64))
+        return 1.0 / weight
+
+
+def _vector_of(net: MLP, params: Parameters) -> np.ndarray:
+    if not isinstance(params, Parameters):
+        raise InputError(f"params must be fastbp.Parameters, as net.init() returns; got {type(params).__name__}")
+    if params.net is not net and params.net.layers != net.layers:
+        raise InputError(f"params belong to another network: wanted those of {net}; got those of {params.net}")
+    return params.vector
+
+
+def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_threads: Any, workspace: Any) -> np.ndarray:
+    call = _Data(net, params, x)
+    shape = (len(call.x), net.n_outputs)
+    if out is None:
+        out = np.empty(shape, call.vector.dtype)
+    else:
+        arrays.as_out(out, shape, call.vector.dtype, (call.vector, call.x))
+    _run(net, call, mode, out.reshape(-1), (1.0, 0.0, 0.0), n_threads, workspace)
+    return out
+
+
+def _run(
+    net: MLP, call: _Data, mode: int, out: np.ndarray | None, constants: tuple[float, float, float], n_threads: Any,
+    workspace: Workspace | None,
+) -> tuple[float, None]:  # fmt: skip
+    """Run the kernels; returns the summed loss."""
+    threads = _jit.resolve_threads(n_threads)
+    with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
+        batch.constants[: fields.LOSS_PARAMETER] = constants
+        out = call.vector[:0] if out is None else out
+        plan = batch.schedule
+        arguments = (*batch.arguments(call), out, mode)
+        status = (_serial if plan.n_workers == 1 else _parallel)(batch, arguments)
+        if status:
+            raise _data_error(net, call, status)
+        return float(batch.totals[batch.n_parameters]), None
+
+
+def _serial(batch: _Batch, arguments: tuple[Any, ...]) -> int:
+    plan = batch.schedule
+    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
+        status = batch.entries.serial(*arguments, first, plan.blocks_per_launch)
+        if status:
+            return status
+    return 0
+
+
+def _parallel(batch: _Batch, arguments: tuple[Any, ...]) -> int:
+    plan = batch.schedule
+    batch.status[:] = 0
+    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
+        window = (plan.n_workers, first, plan.blocks_per_launch)
+        _jit.launch(batch.entries.parallel, plan.n_workers, *window, *arguments, batch.status)
+        status = int(np.bitwise_or.reduce(batch.status))
+        if status:
+            return status
+    table, constants, vector, *_, totals, out, mode = arguments
+    batch.entries.reduction(table, constants, vector, totals, out, mode)
+    return 0
+
+
+def _data_error(net: MLP, call: _Data, status: int) -> InputError:
+    """The error that names what the kernels found."""
+    if status & fields.BAD_INPUT:
+        return arrays.not_finite_error("x", call.x)
+    if call.y.dtype == np.int64:
+        return arrays.bad_label_error(call.y, net.n_outputs)
+    return arrays.target_value_error(call.y, net)
+
+
+def _penalty(net: MLP, vector: np.ndarray, l1: float, l2: float) -> float:
+    arrays.check_penalty("l1", l1)
+    arrays.check_penalty("l2", l2)
+    if not (l1 or l2):
+        return 0.0
+    weights = np.concatenate([vector[layer.weights] for layer in net.layers]).astype(np.float64)
+    return float(l1 * np.abs(weights).sum() + l2 / 2 * np.square(weights).sum())

@@ -1,0 +1,215 @@
+"""Data: two spirals made from a seed, tables read from files, and what they need on their way to a network and back.
+
+Rows are samples, columns are features.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .array_files import read_npy, read_npz
+from .csv_files import read_csv, write_predictions
+from .errors import DataError, InputError, ModelError
+from .tables import Table, Wish, listed, place
+
+__all__ = [
+    "Standardise",
+    "Table",
+    "encode_labels",
+    "encode_with",
+    "read_table",
+    "spirals",
+    "split",
+    "write_predictions",
+]
+
+
+def spirals(
+    n: int = 1_000_000,
+    *,
+    noise: float = 0.01,
+    turns: float = 1.0,
+    rng: Any = 0,
+    dtype: Any = np.float32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """x (n, 2) and labels y (n,) int64: two spirals, each the mirror image of the other in the origin.
+
+    x = (1 - 2y) r (cos a, sin a) + noise e,   a = 2 pi turns r,   r = sqrt(u),   u ~ U(0, 1),   e ~ N(0, 1)
+
+    The square root spreads the points evenly along the arms instead of crowding them in the middle. Classes alternate,
+    so any stretch of rows is balanced. Numbers are drawn in float64 and then cast, so both dtypes give the same points.
+    rng : an integer seed, None (fresh entropy) or a `numpy.random.Generator`.
+    """
+    if n < 1:
+        raise InputError(f"n must be a positive number of points; got {n}")
+    rng = np.random.default_rng(rng)
+    y = np.arange(n) & 1
+    radius = np.sqrt(rng.random(n))
+    angle = (2 * np.pi * turns) * radius
+    radius[1::2] *= -1
+    x = rng.standard_normal((n, 2))
+    x *= noise
+    x[:, 0] += radius * np.cos(angle)
+    x[:, 1] += radius * np.sin(angle)
+    return x.astype(dtype, copy=False), y
+
+
+# -- files -------------------------------------------------------------------------------------------
+
+_READERS = {".csv": read_csv, ".npy": read_npy, ".npz": read_npz}
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    target: str | int | None = None,
+    target_required: bool = True,
+    columns: Sequence[str] | None = None,
+    dtype: Any = np.float64,
+) -> Table:
+    """Features x in `dtype`, all finite, and the target of a data file.
+
+    .csv   UTF-8, commas, a header; the target is a column. Spaces around a cell do not count.
+    .npy   a 2-D array of numbers, its columns named "0", "1", ...; or 1-D records, named by their fields.
+    .npz   arrays `x` or `X` (N, n) and the target `y`; optionally `names` or `feature_names`, else "0", "1", ...
+
+    target : its column (in an .npz the array); by default the last column (in an .npz `y`).
+    target_required : if false, a missing target is no error, and without `target` and `columns` all are features.
+    columns : names of the features wanted, in this order, as a saved model knows them; others are not even looked at.
+        Columns that have no names are taken by position when there are as many as wanted.
+
+    To predict, pass `columns` and target_required=False; without `target` the target column is not looked at either.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: a data file must end in .csv, .npy or .npz; got {path.suffix or 'no ending'}")
+    wish = Wish(path, None if target is None else str(target), target_required, columns, np.dtype(dtype))
+    try:
+        return reader(wish)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+# -- labels --------------------------------------------------------------------------------------------
+
+
+def encode_labels(target: np.ndarray, source: str | Table = "the target") -> tuple[np.ndarray, np.ndarray]:
+    """(classes, codes): the sorted distinct labels (K,), and int64 codes (N,) with classes[codes] equal to the labels.
+
+    Labels are text, integers or bools; whole floats count as integers. DataError, naming the row in `source`, for other
+    values, and for fewer than two classes.
+    """
+    classes, codes = np.unique(_labels(target, source), return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"{_name(source)}: at least two classes are needed; every row is {classes[0].item()!r}")
+    return classes, codes.astype(np.int64, copy=False)
+
+
+def encode_with(classes: np.ndarray, target: np.ndarray, source: str | Table = "the target") -> np.ndarray:
+    """int64 codes (N,) of labels by known `classes`; DataError naming the row of a label that is not among them.
+
+    Labels are compared as they are written, so 1 in one file is "1" in another.
+    """
+    values, inverse = np.unique(_labels(target, source), return_inverse=True)
+    code_of = {str(label): code for code, label in enumerate(classes)}
+    codes = np.array([code_of.get(str(value), -1) for value in values], np.int64)[inverse]
+    unknown = np.flatnonzero(codes < 0)
+    if len(unknown):
+        row = int(unknown[0])
+        raise DataError(
+            f"{place(source, row)}: the label {values[inverse[row]].item()!r} was never seen in training; "
+            f"known are {listed(classes.tolist())}. Correct or drop the row, or train again with such rows"
+        )
+    return codes
+
+
+def _labels(target: np.ndarray, source: str | Table) -> np.ndarray:
+    if target.ndim != 1:
+        raise DataError(f"{_name(source)}: one label a row is wanted; got shape {target.shape}")
+    if target.dtype.kind != "f":
+        return target
+    broken = np.flatnonzero(~(np.abs(target) < 2**53) | (target != np.floor(target)))
+    if len(broken):
+        row = int(broken[0])
+        raise DataError(
+            f"{place(source, row)}: a label must be text or a whole number; got {target[row]:g}. "
+            "To predict numbers choose a loss such as squared_error"
+        )
+    return target.astype(np.int64)
+
+
+def _name(source: str | Table) -> str:
+    return source.source if isinstance(source, Table) else source
+
+
+# -- standardisation -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Standardise:
+    """x -> (x - mean) / scale for each feature; mean and scale are float64 (n_features,)."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, x: np.ndarray) -> Standardise:
+        """Mean and standard deviation (divided by N) of each column of finite x (N, n); a constant gets scale 1."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        # Rounding leaves a constant such as 0.1 with a tiny deviation, which must not blow up what differs from it.
+        scale[x.min(axis=0) == x.max(axis=0)] = 1.0
+        scale[scale == 0] = 1.0
+        wild = np.flatnonzero(~np.isfinite(scale))
+        if len(wild):
+            raise DataError(
+                f"features must have a finite standard deviation; column {wild[0]} has values up to "
+                f"{np.abs(x[:, wild[0]]).max():g}. Rescale it"
+            )
+        return cls(mean, scale)
+
+    def apply(self, x: np.ndarray, dtype: Any) -> np.ndarray:
+        """Standardised x (N, n_features) in `dtype`, computed in float64."""
+        if x.ndim != 2 or x.shape[1] != len(self.mean):
+            raise ModelError(f"the standardisation is for {len(self.mean)} features; got x of shape {x.shape}")
+        with np.errstate(over="ignore"):  # an infinity is found at the door, which names its row
+            return ((x - self.mean) / self.scale).astype(dtype, copy=False)
+
+
+# -- splitting -----------------------------------------------------------------------------------------
+
+
+def split(
+    n: int, fraction: float, rng: Any = None, stratify: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test): sorted indices that share out rows 0..n-1, about `fraction` of them to the test.
+
+    stratify : codes (n,); each class is then split alike and keeps at least one row in train.
+    Both parts hold at least one row. InputError if that cannot be.
+    """
+    if n < 2 or not 0 < fraction < 1:
+        raise InputError(f"a split needs at least 2 rows and a fraction between 0 and 1; got {n} rows, {fraction}")
+    rng = np.random.default_rng(rng)
+    codes = np.zeros(n, np.int64) if stratify is None else np.asarray(stratify)
+    in_test = np.zeros(n, bool)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        n_test = min(round(fraction * len(rows)), len(rows) - 1)
+        in_test[rng.choice(rows, n_test, replace=False)] = True
+    if not in_test.any():
+        in_test[rng.choice(_largest_class(codes))] = True
+    return np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+
+def _largest_class(codes: np.ndarray) -> np.ndarray:
+    classes, counts = np.unique(codes, return_counts=True)
+    if counts.max() == 1:
+        raise InputError(f"a stratified split needs a class with at least 2 rows; got {len(codes)} classes of one row")
+    return np.flatnonzero(codes == classes[np.argmax(counts)])

@@ -1,0 +1,243 @@
+"""Activations, losses and links over blocks of values in memory, chosen by code.
+
+Each loop is written once, over a function of one value; the choice by code happens outside the loop.
+"""
+
+import math
+
+import numpy as np
+
+from .. import activations, losses
+from .._jit import kernel
+from . import scalar
+from .simd import (
+    all_finite,
+    all_within,
+    element,
+    first,
+    fma,
+    highest,
+    load,
+    register_size,
+    splat,
+    store,
+    total,
+)
+
+# Codes as globals, so that the compiler sees constants.
+IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH = range(len(activations.NAMES))
+BINARY_CROSS_ENTROPY, CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON = range(len(losses.NAMES))
+
+
+# -- activations -----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _activate(function, parameter, a, at, slopes_at, step, n_rows, n):
+    size = register_size(a)
+    for _ in range(n_rows):
+        for i in range(0, n, size):
+            value, slope = function(load(a, at + i), parameter)
+            store(a, at + i, value)
+            store(a, slopes_at + i, slope)
+        at += step
+        slopes_at += step
+
+
+@kernel
+def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
+    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements, rounded up to registers, `step` apart."""
+    if code == IDENTITY:
+        _activate(scalar.identity, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == SIGMOID:
+        _activate(scalar.sigmoid, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == TANH:
+        _activate(scalar.tanh, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == RELU:
+        _activate(scalar.relu, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == LEAKY_RELU:
+        _activate(scalar.leaky_relu, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == ELU:
+        _activate(scalar.elu, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == SOFTPLUS:
+        _activate(scalar.softplus, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == SILU:
+        _activate(scalar.silu, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == GELU:
+        _activate(scalar.gelu, parameter, a, at, slopes_at, step, n_rows, n)
+    elif code == GELU_TANH:
+        _activate(scalar.gelu_tanh, parameter, a, at, slopes_at, step, n_rows, n)
+
+
+# -- losses ----------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _loss(function, parameter, a, at, targets_at, step, n_rows, n):
+    size = register_size(a)
+    for _ in range(n_rows):
+        for i in range(0, n, size):
+            loss, d_z = function(load(a, at + i), load(a, targets_at + i), parameter)
+            store(a, at + i, d_z)
+            store(a, targets_at + i, loss)
+        at += step
+        targets_at += step
+
+
+@kernel
+def loss_of_elements(code, parameter, a, at, targets_at, step, n_rows, n):
+    """z -> dl/dz and y -> l(y, z), both in place; every loss but cross_entropy."""
+    if code == BINARY_CROSS_ENTROPY:
+        _loss(scalar.binary_cross_entropy, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == SQUARED_ERROR:
+        _loss(scalar.squared_error, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == ABSOLUTE_ERROR:
+        _loss(scalar.absolute_error, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == HUBER:
+        _loss(scalar.huber, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == QUANTILE:
+        _loss(scalar.quantile, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == POISSON:
+        _loss(scalar.poisson, parameter, a, at, targets_at, step, n_rows, n)
+
+
+@kernel
+def sum_of_rows(a, sums_at, at, step, n_rows, n):
+    """The sum of each row's n elements."""
+    for m in range(n_rows):
+        row = splat(a, 0.0)
+        for i in range(0, n, register_size(a)):
+            row = row + first(load(a, at + i), n - i)
+        a[sums_at + m] = total(row)
+        at += step
+
+
+@kernel
+def weigh_rows(a, losses_at, at, weights_at, step, n_rows, n):
+    """dl/dz and l of each row times its sample's weight."""
+    for m in range(n_rows):
+        weight = element(a, weights_at + m)
+        a[losses_at + m] *= weight
+        for i in range(0, n, register_size(a)):
+            store(a, at + i, load(a, at + i) * weight)
+        at += step
+
+
+@kernel
+def _softmax(a, at, n):
+    """z -> softmax(z) in one row, behind which stand numbers far below any z; returns logsumexp(z)."""
+    size = register_size(a)
+    top = highest(load(a, at))
+    for i in range(size, n, size):
+        top = max(top, highest(load(a, at + i)))
+    powers = splat(a, 0.0)
+    for i in range(0, n, size):
+        power = first(scalar.exp2((load(a, at + i) - top) * scalar.LOG2_E), n - i)
+        store(a, at + i, power)
+        powers = powers + power
+    whole = total(powers)
+    for i in range(0, n, size):
+        store(a, at + i, load(a, at + i) / whole)
+    return top + math.log(whole)
+
+
+@kernel
+def cross_entropy_of_labels(a, losses_at, at, labels, row, step, n_rows, n):
+    """z -> softmax(z) - onehot(label) in place, and logsumexp(z) - z_label of each row; False for a bad label."""
+    for m in range(n_rows):
+        label = labels[row + m]
+        if label < 0 or label >= n:
+            return False
+        z_label = element(a, at + label)
+        a[losses_at + m] = _softmax(a, at, n) - z_label
+        a[at + label] -= 1
+        at += step
+    return True
+
+
+@kernel
+def cross_entropy_of_rows(a, losses_at, at, targets_at, step, n_rows, n):
+    """z -> softmax(z) - y in place, and sum_k y_k (logsumexp(z) - z_k) of each row, for rows y that sum to 1."""
+    size = register_size(a)
+    for m in range(n_rows):
+        products, targets = splat(a, 0.0), splat(a, 0.0)
+        for i in range(0, n, size):
+            y = load(a, targets_at + i)
+            products = fma(first(load(a, at + i), n - i), y, products)
+            targets = targets + y
+        a[losses_at + m] = _softmax(a, at, n) * total(targets) - total(products)
+        for i in range(0, n, size):
+            store(a, at + i, load(a, at + i) - load(a, targets_at + i))
+        at += step
+        targets_at += step
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def respond(code, a, at, step, n_rows, n):
+    """z -> link(z) in place: the response that goes with the loss."""
+    size = register_size(a)
+    for _ in range(n_rows):
+        if code == CROSS_ENTROPY:
+            _softmax(a, at, n)
+        elif code == BINARY_CROSS_ENTROPY:
+            for i in range(0, n, size):
+                store(a, at + i, scalar.logistic(load(a, at + i)))
+        elif code == POISSON:
+            for i in range(0, n, size):
+                store(a, at + i, scalar.exp2(load(a, at + i) * scalar.LOG2_E))
+        at += step
+
+
+# -- data on their way in --------------------------------------------------------------------------------------------
+
+
+@kernel
+def load_rows(a, at, step, source, source_at, n_rows, n):
+    """Copy n_rows rows of n numbers to rows `step` apart, padded with zeros to whole registers; False if not finite."""
+    size = register_size(a)
+    finite = True
+    for _ in range(n_rows):
+        whole = n // size * size
+        for i in range(0, whole, size):
+            part = load(source, source_at + i)
+            finite = finite and all_finite(part)
+            store(a, at + i, part)
+        if whole < n:
+            store(a, at + whole, splat(a, 0.0))
+            for i in range(whole, n):
+                a[at + i] = element(source, source_at + i)
+            finite = finite and all_finite(load(a, at + whole))
+        at += step
+        source_at += n
+    return finite
+
+
+@kernel
+def targets_allowed(code, a, at, step, n_rows, n):
+    """Whether targets lie where their loss is defined: [0, 1] for the cross entropies, not negative for poisson."""
+    top = np.inf
+    if code in (BINARY_CROSS_ENTROPY, CROSS_ENTROPY):
+        top = 1.0
+    elif code != POISSON:
+        return True
+    allowed = True
+    for _ in range(n_rows):
+        for i in range(0, n, register_size(a)):
+            allowed = allowed and all_within(load(a, at + i), 0.0, top)
+        at += step
+    return allowed
+
+
+@kernel
+def load_sample_weights(a, at, sample_weight, row, n_rows, n):
+    """The block's weights, 1 where none are given, 0 for the n - n_rows rows behind the last."""
+    for m in range(n):
+        if m >= n_rows:
+            a[at + m] = 0
+        elif sample_weight.size == 0:
+            a[at + m] = 1
+        else:
+            a[at + m] = sample_weight[row + m]

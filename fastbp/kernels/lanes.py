@@ -1,0 +1,233 @@
+"""One block through a network with few inputs, one hidden layer and one output: samples in the lanes.
+
+A block is one strip of samples, with a feature to a row:  x[k, s],  h[j, s],  s = 0 .. strip - 1. Each hidden unit's
+weights lie together, (b1_j, W1_0j, ..., W2_j), and act on all samples at once:
+
+    z_j = b1_j + sum_k W1_kj x_k,   h_j = activation(z_j),   z = b2 + sum_j W2_j h_j
+    dW2_j = sum_s d_s h_js,   dW1_kj = W2_j sum_s (d_s x_ks) h'_js,   db1_j = W2_j sum_s d_s h'_js,   d = w dL/dz
+
+The factor W2_j is left to the end, so the sums need 2 + n_inputs products a hidden unit. A sigmoid's weights are packed
+times -log2(e), which leaves h = 1 / (1 + 2^z), and its slope is h (1 - h): nothing but h is kept.
+"""
+
+import numpy as np
+
+from .._jit import kernel
+from . import scalar
+from .elementwise import SIGMOID, activate, load_sample_weights, loss_of_elements, respond, targets_allowed
+from .fields import (
+    ACTIVATION,
+    ACTIVATION_PARAMETERS,
+    BAD_INPUT,
+    BAD_TARGET,
+    BIAS,
+    BIASES,
+    BIASES_AT,
+    INPUTS_AT,
+    LOSS,
+    LOSS_PARAMETER,
+    LOSSES_AT,
+    N_INPUTS,
+    N_OUT,
+    PADDED,
+    PANELS_AT,
+    RESPONSE,
+    SLOPES_AT,
+    SUMS_AT,
+    TARGETS_AT,
+    VALUES_AT,
+    WEIGHTS,
+    WEIGHTS_AT,
+    record,
+)
+from .simd import (
+    add_products,
+    all_finite,
+    element,
+    fma,
+    like,
+    load,
+    load_strip,
+    register_size,
+    splat_strip,
+    store,
+    strip_size,
+    total,
+)
+
+HIDDEN, OUTPUT = record(0), record(1)
+
+
+@kernel
+def pack_weights(plan, vector, memory, base):
+    """Each hidden unit's weights side by side; units added to make their number even are all zero."""
+    n_in, n_hidden = plan[N_INPUTS], plan[HIDDEN + N_OUT]
+    factor = -scalar.LOG2_E if plan[HIDDEN + ACTIVATION] == SIGMOID else 1.0
+    w1, w2, at = plan[HIDDEN + WEIGHTS], plan[OUTPUT + WEIGHTS], base + plan[HIDDEN + PANELS_AT]
+    for j in range(plan[HIDDEN + PADDED]):
+        real = j < n_hidden
+        memory[at] = vector[plan[HIDDEN + BIASES] + j] * factor if real and plan[BIAS] else 0.0
+        for k in range(n_in):
+            memory[at + 1 + k] = vector[w1 + k * n_hidden + j] * factor if real else 0.0
+        memory[at + 1 + n_in] = vector[w2 + j] if real else 0.0
+        at += n_in + 2
+    memory[base + plan[OUTPUT + BIASES_AT]] = vector[plan[OUTPUT + BIASES]] if plan[BIAS] else 0.0
+
+
+@kernel
+def load_inputs(plan, x, memory, base, row, n_rows):
+    """Transpose the block's rows into strips, zeros behind the last row; False if a number is not finite."""
+    n_in, at = plan[N_INPUTS], base + plan[INPUTS_AT]
+    strip = strip_size(memory)
+    finite = True
+    for k in range(n_in):
+        source = row * n_in + k
+        for s in range(n_rows):
+            memory[at + s] = element(x, source)
+            source += n_in
+        for s in range(n_rows, strip):
+            memory[at + s] = 0
+        finite = finite and all_finite(load_strip(memory, at))
+        at += strip
+    return finite
+
+
+@kernel
+def forward_sigmoid(plan, memory, base):
+    """h and the output z of the block, for a sigmoid, whose weights are packed times -log2(e)."""
+    n_in, strip = plan[N_INPUTS], strip_size(memory)
+    x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
+    unit = base + plan[HIDDEN + PANELS_AT]
+    z = splat_strip(memory, element(memory, base + plan[OUTPUT + BIASES_AT]))
+    for _ in range(plan[HIDDEN + PADDED]):
+        z_j = splat_strip(memory, element(memory, unit))
+        for k in range(n_in):
+            z_j = fma(element(memory, unit + 1 + k), load_strip(memory, x_at + k * strip), z_j)
+        h = 1.0 / (scalar.exp2(z_j) + 1.0)
+        store(memory, h_at, h)
+        z = fma(element(memory, unit + 1 + n_in), h, z)
+        unit += n_in + 2
+        h_at += strip
+    store(memory, base + plan[OUTPUT + VALUES_AT], z)
+
+
+@kernel
+def forward_any(plan, constants, memory, base):
+    """h, its slopes and the output z of the block, for any activation."""
+    n_in, strip, n_units = plan[N_INPUTS], strip_size(memory), plan[HIDDEN + PADDED]
+    x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
+    unit = base + plan[HIDDEN + PANELS_AT]
+    for j in range(n_units):
+        z_j = splat_strip(memory, element(memory, unit))
+        for k in range(n_in):
+            z_j = fma(element(memory, unit + 1 + k), load_strip(memory, x_at + k * strip), z_j)
+        store(memory, h_at + j * strip, z_j)
+        unit += n_in + 2
+    slopes_at, parameter = base + plan[HIDDEN + SLOPES_AT], constants[ACTIVATION_PARAMETERS]
+    activate(plan[HIDDEN + ACTIVATION], parameter, memory, h_at, slopes_at, strip, n_units, strip)
+    z = splat_strip(memory, element(memory, base + plan[OUTPUT + BIASES_AT]))
+    unit = base + plan[HIDDEN + PANELS_AT]
+    for j in range(n_units):
+        z = fma(element(memory, unit + 1 + n_in), load_strip(memory, h_at + j * strip), z)
+        unit += n_in + 2
+    store(memory, base + plan[OUTPUT + VALUES_AT], z)
+
+
+@kernel
+def forward_rows(plan, constants, x, memory, base, row, n_rows):
+    """Load the block and pass it forward; returns a status."""
+    finite = load_inputs(plan, x, memory, base, row, n_rows)
+    if plan[HIDDEN + ACTIVATION] == SIGMOID:
+        forward_sigmoid(plan, memory, base)
+    else:
+        forward_any(plan, constants, memory, base)
+    return 0 if finite else BAD_INPUT
+
+
+@kernel
+def losses_of_block(plan, constants, y, sample_weight, memory, base, row, n_rows):
+    """z -> w dl/dz in place, 0 behind the last row; the samples' losses beside it; returns a status."""
+    strip = strip_size(memory)
+    z_at, targets_at = base + plan[OUTPUT + VALUES_AT], base + plan[TARGETS_AT]
+    losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
+    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip)
+    for s in range(strip):
+        memory[targets_at + s] = element(y, row + s) if s < n_rows else 0.0
+    finite = all_finite(load_strip(memory, targets_at))
+    if not (finite and targets_allowed(plan[LOSS], memory, targets_at, strip, 1, strip)):
+        return BAD_TARGET
+    loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, strip, 1, strip)
+    weights = load_strip(memory, weights_at)
+    store(memory, z_at, load_strip(memory, z_at) * weights)
+    store(memory, losses_at, load_strip(memory, targets_at) * weights)
+    return 0
+
+
+@kernel
+def gradient_of_block(plan, memory, base):
+    """Add the block's sums, two hidden units at a time, so that d and d x are loaded once for both."""
+    n_in, strip, size = plan[N_INPUTS], strip_size(memory), register_size(memory)
+    is_sigmoid = plan[HIDDEN + ACTIVATION] == SIGMOID
+    d_at, x_at = base + plan[OUTPUT + VALUES_AT], base + plan[INPUTS_AT]
+    h_at, slopes_at = base + plan[HIDDEN + VALUES_AT], base + plan[HIDDEN + SLOPES_AT]
+    d = load_strip(memory, d_at)
+    for k in range(n_in):
+        store(memory, x_at + k * strip, load_strip(memory, x_at + k * strip) * d)
+    at, unit_sums = base + plan[SUMS_AT], (n_in + 2) * size
+    store(memory, at, add_products(load(memory, at), d, like(d, 1.0)))
+    at += size
+    for _ in range(0, plan[HIDDEN + PADDED], 2):
+        next_at = at + unit_sums
+        h, next_h = load_strip(memory, h_at), load_strip(memory, h_at + strip)
+        d = load_strip(memory, d_at)
+        add_to(memory, at, d, h)
+        add_to(memory, next_at, d, next_h)
+        if is_sigmoid:
+            slope, next_slope = fma(-h, h, h), fma(-next_h, next_h, next_h)
+        else:
+            slope, next_slope = load_strip(memory, slopes_at), load_strip(memory, slopes_at + strip)
+        if plan[BIAS]:
+            add_to(memory, at + size, d, slope)
+            add_to(memory, next_at + size, d, next_slope)
+        for k in range(n_in):
+            d_x = load_strip(memory, x_at + k * strip)
+            add_to(memory, at + (2 + k) * size, d_x, slope)
+            add_to(memory, next_at + (2 + k) * size, d_x, next_slope)
+        at += 2 * unit_sums
+        h_at += 2 * strip
+        slopes_at += 2 * strip
+
+
+@kernel
+def add_to(memory, at, a, b):
+    """The register at `at` += the products of two strips."""
+    store(memory, at, add_products(load(memory, at), a, b))
+
+
+@kernel
+def fold(plan, vector, memory, base, totals, totals_at):
+    """Add the chunk's sums to the slot's totals, in float64."""
+    n_in, n_hidden, size = plan[N_INPUTS], plan[HIDDEN + N_OUT], register_size(memory)
+    w1, w2 = totals_at + plan[HIDDEN + WEIGHTS], totals_at + plan[OUTPUT + WEIGHTS]
+    at = base + plan[SUMS_AT]
+    if plan[BIAS]:
+        totals[totals_at + plan[OUTPUT + BIASES]] += total(load(memory, at))
+    at += size
+    for j in range(n_hidden):
+        factor = vector[plan[OUTPUT + WEIGHTS] + j]
+        totals[w2 + j] += total(load(memory, at))
+        if plan[BIAS]:
+            totals[totals_at + plan[HIDDEN + BIASES] + j] += factor * np.float64(total(load(memory, at + size)))
+        for k in range(n_in):
+            totals[w1 + k * n_hidden + j] += factor * np.float64(total(load(memory, at + (2 + k) * size)))
+        at += (n_in + 2) * size
+
+
+@kernel
+def answer(plan, memory, base, out, mode, row, n_rows):
+    """Write the block's responses or logits to out, (N,)."""
+    at, strip = base + plan[OUTPUT + VALUES_AT], strip_size(memory)
+    if mode == RESPONSE:
+        respond(plan[LOSS], memory, at, strip, 1, strip)
+    for s in range(n_rows):
+        out[row + s] = element(memory, at + s)

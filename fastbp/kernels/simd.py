@@ -1,0 +1,375 @@
+"""Vectors as values: explicit SIMD in kernels that read like arithmetic on numbers.
+
+    load(a, at), store(a, at, v)    one register: a[at : at + lanes], 16 float32 or 8 float64 with AVX-512
+    load_strip(a, at)               a strip: STRIP_REGISTERS registers as one value, so that the pipes never wait
+    element(a, at)                  the number a[at], without the wrap-around of negative indices
+    splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of the array a
+    register_size(a), strip_size(a) elements in a register and in a strip
+    like(v, s)                      every lane = s, as wide as the vector v
+    + - * / and unary -             lane by lane; a plain number is rounded to the dtype and stands in every lane
+    fma(a, b, c)                    a b + c with one rounding; numbers as above, but one of the three is a vector
+    minimum(a, b), maximum(a, b)    lane by lane; a NaN in a stays
+    absolute(a), rounded(a)         |a|; the nearest whole number, ties to even
+    where_positive(z, a, b)         b where z <= 0, else a: so NaN takes a, and is not hidden by a constant b
+    fraction(z), scale(p, z)        z - floor(z), 0 for an infinite z; and p 2^floor(z)
+    polynomial(float32=, float64=)  makes p(v) = c_0 + c_1 v + ... by Horner's rule, coefficients by dtype
+    first(v, n)                     lanes from n on are 0
+    add_products(s, a, b)           s + a_r b_r over the registers r of two strips, in order: 64 terms into 16 lanes
+    total(v), highest(v)            sum and maximum over the lanes, in a fixed order
+    all_finite(v), all_within(v, low, high)
+
+Arrays are one-dimensional and contiguous; indices count elements, and the caller owns every one of them.
+No fast-math flag is set: what is written is what is computed. Under NUMBA_DISABLE_JIT=1 a vector is a NumPy array
+and each name is its NumPy twin, against which the compiled form is tested.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from .._jit import intrinsic
+from .vector import (
+    HAS_SCALEF,
+    INDEX,
+    STRIP_REGISTERS,
+    Vector,
+    address,
+    as_vector,
+    by_register,
+    call,
+    elementwise,
+    lanes,
+    llvm_integers,
+    load_at,
+    register_of,
+    splat_value,
+    store_at,
+)
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _load(registers, a):
+    vector = Vector(a.dtype, registers * lanes(a.dtype))
+
+    def emit(context, builder, sig, arguments):
+        return load_at(builder, address(context, builder, a, *arguments), vector)
+
+    return vector(a, types.intp), emit
+
+
+@intrinsic(twin=lambda a, at: a[at : at + lanes(a.dtype)].copy())
+def load(typing, a, at):
+    return _load(1, a)
+
+
+@intrinsic(twin=lambda a, at: a[at : at + STRIP_REGISTERS * lanes(a.dtype)].copy())
+def load_strip(typing, a, at):
+    return _load(STRIP_REGISTERS, a)
+
+
+def _twin_store(a, at, v):
+    a[at : at + len(v)] = v
+
+
+@intrinsic(twin=_twin_store)
+def store(typing, a, at, v):
+    def emit(context, builder, sig, arguments):
+        array, place, value = arguments
+        store_at(builder, value, address(context, builder, a, array, place), a.dtype)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, v), emit
+
+
+@intrinsic(twin=lambda a, at: a[at])
+def element(typing, a, at):
+    def emit(context, builder, sig, arguments):
+        return builder.load(address(context, builder, a, *arguments))
+
+    return a.dtype(a, types.intp), emit
+
+
+def _splat(registers, a, s):
+    vector = Vector(a.dtype, registers * lanes(a.dtype))
+
+    def emit(context, builder, sig, arguments):
+        return as_vector(context, builder, arguments[1], s, vector)
+
+    return vector(a, s), emit
+
+
+@intrinsic(twin=lambda a, s: np.full(lanes(a.dtype), s, a.dtype))
+def splat(typing, a, s):
+    return _splat(1, a, s)
+
+
+@intrinsic(twin=lambda a, s: np.full(STRIP_REGISTERS * lanes(a.dtype), s, a.dtype))
+def splat_strip(typing, a, s):
+    return _splat(STRIP_REGISTERS, a, s)
+
+
+@intrinsic(twin=lambda v, s: np.full_like(v, s))
+def like(typing, v, s):
+    return elementwise(lambda builder, vector, _, number: number, v, s)
+
+
+def _count(registers, a):
+    n = registers * lanes(a.dtype)
+    return types.intp(a), lambda context, builder, sig, arguments: INDEX(n)
+
+
+@intrinsic(twin=lambda a: lanes(a.dtype))
+def register_size(typing, a):
+    return _count(1, a)
+
+
+@intrinsic(twin=lambda a: STRIP_REGISTERS * lanes(a.dtype))
+def strip_size(typing, a):
+    return _count(STRIP_REGISTERS, a)
+
+
+# -- arithmetic ------------------------------------------------------------------------------------------------------
+
+
+def _llvm(name):
+    """Writer of one LLVM intrinsic that takes and gives vectors of one type."""
+    return lambda builder, vector, *operands: call(builder, name, operands[0].type, operands)
+
+
+def _twin_fma(a, b, c):
+    # One rounding for float32; float64 has no wider type and rounds twice.
+    vector = next(v for v in (a, b, c) if isinstance(v, np.ndarray))
+    return (np.multiply(a, b, dtype=np.float64) + c).astype(vector.dtype)
+
+
+@intrinsic(twin=_twin_fma)
+def fma(typing, a, b, c):
+    return elementwise(_llvm("llvm.fma"), a, b, c)
+
+
+def _write_select(comparison):
+    """b where b <comparison> a, else a; so a NaN in a stays. One instruction on x86."""
+
+    def write(builder, vector, a, b):
+        return builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
+
+    return write
+
+
+@intrinsic(twin=lambda a, b: np.where(b < a, b, a).astype(a.dtype))
+def minimum(typing, a, b):
+    return elementwise(_write_select("<"), a, b)
+
+
+@intrinsic(twin=lambda a, b: np.where(b > a, b, a).astype(a.dtype))
+def maximum(typing, a, b):
+    return elementwise(_write_select(">"), a, b)
+
+
+@intrinsic(twin=np.abs)
+def absolute(typing, a):
+    return elementwise(_llvm("llvm.fabs"), a)
+
+
+@intrinsic(twin=np.rint)
+def rounded(typing, a):
+    return elementwise(_llvm("llvm.rint"), a)
+
+
+def _write_where_positive(builder, vector, z, a, b):
+    not_positive = builder.fcmp_ordered("<=", z, ir.Constant(z.type, None))
+    return builder.select(not_positive, b, a)
+
+
+@intrinsic(twin=lambda z, a, b: np.where(z <= 0, b, a).astype(z.dtype))
+def where_positive(typing, z, a, b):
+    return elementwise(_write_where_positive, z, a, b)
+
+
+def polynomial(*, float32, float64):
+    """p(v) = c[0] + c[1] v + c[2] v^2 + ... by Horner's rule with fma; coefficients for each dtype, lowest first."""
+
+    def write(builder, vector, v):
+        coefficients = float32 if vector.dtype.bitwidth == 32 else float64
+        constants = [ir.Constant(v.type, [_rounded(c, vector)] * vector.n) for c in coefficients]
+        value = constants.pop()
+        while constants:
+            value = call(builder, "llvm.fma", v.type, [value, v, constants.pop()])
+        return value
+
+    def twin(v):
+        coefficients = float32 if v.dtype == np.float32 else float64
+        value = v.dtype.type(coefficients[-1])
+        for c in coefficients[-2::-1]:
+            value = _twin_fma(value, v, v.dtype.type(c))
+        return value
+
+    @intrinsic(twin=twin)
+    def p(typing, v):
+        return elementwise(write, v)
+
+    return p
+
+
+def _rounded(constant, vector):
+    return float(np.float32(constant)) if vector.dtype.bitwidth == 32 else float(constant)
+
+
+# -- powers of two ---------------------------------------------------------------------------------------------------
+
+
+def _avx512(builder, vector, name, value, *rest):
+    """An AVX-512 instruction on one register, all lanes, rounding as set."""
+    kind = "ps" if vector.dtype.bitwidth == 32 else "pd"
+    mask = ir.Constant(ir.IntType(lanes(vector.dtype)), -1)
+    arguments = [value, *rest, ir.Constant(value.type, None), mask, ir.IntType(32)(4)]
+    return call(builder, f"llvm.x86.avx512.mask.{name}.{kind}.512", value.type, arguments, suffix="")
+
+
+def _write_fraction(builder, vector, z):
+    if HAS_SCALEF:
+        toward_minus_infinity = ir.IntType(32)(0b1001)
+        return by_register(
+            builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, toward_minus_infinity)
+        )
+    bound = 2.0**20  # any number whose fraction is still exact; an infinite z must not give inf - inf
+    z = _clamped(builder, z, bound)
+    return builder.fsub(z, call(builder, "llvm.floor", z.type, [z]))
+
+
+def _write_scale(builder, vector, p, z):
+    if HAS_SCALEF:
+        n = lanes(vector.dtype)
+        parts = iter([register_of(builder, z, r, n) for r in range(vector.n // n)])
+        return by_register(builder, vector, p, lambda part: _avx512(builder, vector, "scalef", part, next(parts)))
+    bits, bias, limit = (23, 127, 160.0) if vector.dtype.bitwidth == 32 else (52, 1023, 1100.0)
+    integers = llvm_integers(vector)
+
+    def constant(number):
+        return ir.Constant(integers, [number] * vector.n)
+
+    floor = call(builder, "llvm.floor", z.type, [_clamped(builder, z, limit)])
+    n = builder.fptosi(floor, integers)
+    half = builder.ashr(n, constant(1))
+    # Two factors, because one would overflow where the result is subnormal or p carries the last bit.
+    for exponent in (half, builder.sub(n, half)):
+        factor = builder.shl(builder.add(exponent, constant(bias)), constant(bits))
+        p = builder.fmul(p, builder.bitcast(factor, p.type))
+    return p
+
+
+def _clamped(builder, z, bound):
+    z = call(builder, "llvm.minnum", z.type, [z, ir.Constant(z.type, [bound] * z.type.count)])
+    return call(builder, "llvm.maxnum", z.type, [z, ir.Constant(z.type, [-bound] * z.type.count)])
+
+
+@intrinsic(twin=lambda z: np.where(np.isinf(z), 0, z - np.floor(np.where(np.isinf(z), 0, z))).astype(z.dtype))
+def fraction(typing, z):
+    return elementwise(_write_fraction, z)
+
+
+def _twin_scale(p, z):
+    n = np.nan_to_num(np.floor(np.clip(z, -3000, 3000)))
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(p, n.astype(np.int64)).astype(p.dtype)
+
+
+@intrinsic(twin=_twin_scale)
+def scale(typing, p, z):
+    return elementwise(_write_scale, p, z)
+
+
+# -- across lanes ----------------------------------------------------------------------------------------------------
+
+
+@intrinsic(twin=lambda v, n: np.where(np.arange(len(v)) < n, v, 0).astype(v.dtype))
+def first(typing, v, n):
+    def emit(context, builder, sig, arguments):
+        value, count = arguments
+        integers = ir.VectorType(INDEX, v.n)
+        numbers = ir.Constant(integers, list(range(v.n)))
+        kept = builder.icmp_signed("<", numbers, splat_value(builder, count, integers))
+        return builder.select(kept, value, ir.Constant(value.type, None))
+
+    return v(v, types.intp), emit
+
+
+def _twin_add_products(s, a, b):
+    for part_a, part_b in zip(a.reshape(-1, len(s)), b.reshape(-1, len(s)), strict=True):
+        s = _twin_fma(part_a, part_b, s)
+    return s
+
+
+@intrinsic(twin=_twin_add_products)
+def add_products(typing, s, a, b):
+    def emit(context, builder, sig, arguments):
+        total_value, left, right = arguments
+        for r in range(a.n // s.n):
+            parts = [register_of(builder, v, r, s.n) for v in (left, right)]
+            total_value = call(builder, "llvm.fma", total_value.type, [*parts, total_value])
+        return total_value
+
+    return s(s, a, b), emit
+
+
+def _twin_total(v):
+    while len(v) > 1:
+        v = v[: len(v) // 2] + v[len(v) // 2 :]
+    return v[0]
+
+
+@intrinsic(twin=_twin_total)
+def total(typing, v):
+    def emit(context, builder, sig, arguments):
+        # Halves are added until one lane is left: an order of our own, the same on every machine.
+        value = arguments[0]
+        while value.type.count > 1:
+            n = value.type.count // 2
+            value = builder.fadd(register_of(builder, value, 0, n), register_of(builder, value, 1, n))
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return v.dtype(v), emit
+
+
+@intrinsic(twin=np.max)
+def highest(typing, v):
+    def emit(context, builder, sig, arguments):
+        value = arguments[0]
+        while value.type.count > 1:
+            n = value.type.count // 2
+            halves = [register_of(builder, value, i, n) for i in range(2)]
+            value = call(builder, "llvm.maxnum", halves[0].type, halves)
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return v.dtype(v), emit
+
+
+def _all(builder, mask):
+    """Whether every lane of a vector of booleans holds."""
+    bits = ir.IntType(mask.type.count)
+    return builder.icmp_unsigned("==", builder.bitcast(mask, bits), ir.Constant(bits, -1))
+
+
+@intrinsic(twin=lambda v: bool(np.isfinite(v).all()))
+def all_finite(typing, v):
+    def emit(context, builder, sig, arguments):
+        # On the exponent's bits, so that no optimisation of floating-point comparisons can remove it.
+        exponent = 0x7F800000 if v.dtype.bitwidth == 32 else 0x7FF0000000000000
+        integers = llvm_integers(v)
+        pattern = ir.Constant(integers, [exponent] * v.n)
+        bits = builder.and_(builder.bitcast(arguments[0], integers), pattern)
+        return _all(builder, builder.icmp_signed("!=", bits, pattern))
+
+    return types.boolean(v), emit
+
+
+@intrinsic(twin=lambda v, low, high: bool(((v >= low) & (v <= high)).all()))
+def all_within(typing, v, low, high):
+    def emit(context, builder, sig, arguments):
+        value, *bounds = arguments
+        lowest, highest_ = (as_vector(context, builder, b, t, v) for b, t in zip(bounds, (low, high), strict=True))
+        above = builder.fcmp_ordered(">=", value, lowest)
+        return _all(builder, builder.and_(above, builder.fcmp_ordered("<=", value, highest_)))
+
+    return types.boolean(v, low, high), emit
