@@ -267,8 +267,9 @@ _pool_lost = False
 def _in_forked_child() -> None:
     global _pool_lost
     _locks.renew()
-    # GNU OpenMP does not survive a fork: the child would be killed at its first parallel kernel, or wait for ever.
-    _pool_lost = _pool_lost or threading_layer() == "omp"
+    # GNU OpenMP does not survive a fork: the child would be killed at its first parallel kernel, or wait for ever. TBB
+    # does not either if another Python thread has used it. Numba's own pool starts anew.
+    _pool_lost = _pool_lost or threading_layer() in ("omp", "tbb")
 
 
 os.register_at_fork(before=_locks.acquire, after_in_parent=_locks.release, after_in_child=_in_forked_child)
@@ -290,7 +291,7 @@ def max_threads() -> int:
 def resolve_threads(n_threads: int | None = None) -> int:
     """The number of threads: the argument, else `set_num_threads`, else FASTBP_NUM_THREADS, else Numba's setting.
 
-    1 in a process forked from one whose OpenMP threads had started: only the serial path is open there.
+    1 in a process forked from one whose OpenMP or TBB threads had started: only the serial path is open there.
     ThreadError above Numba's maximum, InputError for what is no positive integer.
     """
     from_environment = os.environ.get("FASTBP_NUM_THREADS")
@@ -333,8 +334,9 @@ def launch(entry: Entry, n_threads: int, *args: Any) -> Any:
         return entry(*args)
     if _pool_lost:
         raise ThreadError(
-            "wanted a parallel kernel, but this process was forked after OpenMP threads had started, and they do not "
-            "survive a fork; use n_threads=1, or start processes with multiprocessing.get_context('spawn')"
+            f"wanted a parallel kernel, but this process was forked after Numba's threads ({threading_layer()}) had "
+            "started, and they do not survive a fork; use n_threads=1, or start processes with "
+            "multiprocessing.get_context('spawn')"
         )
     entry.compile()
     before = numba.get_num_threads()

@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+
+try:
+    from numba.core.codegen import JITCodeLibrary
+except ImportError:
+    JITCodeLibrary = None
 
 
 class _Codegen:
@@ -27,28 +31,31 @@ class _Codegen:
         """Nothing: the environment serves Python objects, which kernels do not touch."""
 
 
-class InnerLibrary(JITCodeLibrary):
-    """Code to be linked into entries; never run on its own."""
+if JITCodeLibrary is None or not hasattr(JITCodeLibrary, "_get_module_for_linking"):
+    InnerCompiler = Compiler
+else:
 
-    def finalize(self) -> None:
-        """Link what the function calls, and stop there."""
-        for library in dict.fromkeys(self._linking_libraries):
-            self._reload_init.update(library._reload_init)
-            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
-        self._finalized = True
+    class InnerLibrary(JITCodeLibrary):
+        """Code to be linked into entries; never run on its own."""
 
-    def get_pointer_to_function(self, name: str) -> int:
-        """0: not executable."""
-        self._ensure_finalized()
-        return 0
+        def finalize(self) -> None:
+            """Link what the function calls, and stop there."""
+            for library in dict.fromkeys(self._linking_libraries):
+                self._reload_init.update(library._reload_init)
+                self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+            self._finalized = True
 
+        def get_pointer_to_function(self, name: str) -> int:
+            """0: not executable."""
+            self._ensure_finalized()
+            return 0
 
-class InnerCompiler(Compiler):
-    """Numba's compiler, told where the code of the function goes."""
+    class InnerCompiler(Compiler):
+        """Numba's compiler, told where the code of the function goes."""
 
-    def define_pipelines(self) -> Any:
-        codegen = self.state.targetctx.codegen()
-        library = InnerLibrary(_Codegen(codegen), self.state.func_id.func_qualname)
-        library.enable_object_caching()
-        self.state.library = library
-        return super().define_pipelines()
+        def define_pipelines(self) -> Any:
+            codegen = _Codegen(self.state.targetctx.codegen())
+            library = InnerLibrary(codegen, self.state.func_id.func_qualname)
+            library.enable_object_caching()
+            self.state.library = library
+            return super().define_pipelines()

@@ -1,8 +1,8 @@
 """Forward, loss and gradient of user arrays: through the door and the plan to the fused kernels.
 
-All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it. `n_threads` is the number
-of threads (default: `fastbp.set_num_threads`, FASTBP_NUM_THREADS, Numba's setting) and changes no bit of a result.
-A `workspace` keeps scratch memory between calls and serves one call at a time.
+All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it. `n_threads` is the
+number of threads (default: `fastbp.set_num_threads`, FASTBP_NUM_THREADS, Numba's setting); results have the same bits
+for any number. A `workspace` keeps scratch memory between calls and serves one call at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import numpy as np
 from . import _jit, arrays
 from .errors import InputError, StateError
 from .kernels import fields, fused
+from .kernels.elementwise import PULLBACK
 from .kernels.tile import REGISTERS, ROWS
 from .network import MLP
-from .parameters import Parameters
+from .parameters import Parameters, check_dtype
 from .plan import Layout, Schedule, layout, schedule
 
 _KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
@@ -76,7 +77,7 @@ def loss(
             raise InputError("penalties belong to the whole objective; reduction='none' needs l1=0 and l2=0")
         n_rows_out = np.empty(len(call.x), call.vector.dtype)
     mode = fields.LOSS_SUM if n_rows_out is None else fields.LOSS_EACH
-    total, _ = _run(net, call, mode, n_rows_out, (1.0, 0.0, 0.0), n_threads, workspace)
+    total = _run(net, call, mode, n_rows_out, (), n_threads, workspace)
     if n_rows_out is not None:
         return n_rows_out
     return total * call.scale(reduction) + _penalty(net, call.vector, l1, l2)
@@ -101,8 +102,28 @@ def value_and_grad(
         arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, (call.vector, call.x, call.y))
     scale = call.scale(reduction)
     penalties = (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
-    total, _ = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)
+    total = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)
     return total * scale + (_penalty(net, call.vector, l1, l2) if l1 or l2 else 0.0), out
+
+
+def pullback(net: MLP, params: Parameters, x: Any, d_z: Any, *, out: Parameters | None = None) -> Parameters:
+    """The gradient of sum_ik d_z_ik z_ik in all parameters: what dL/dz = d_z (N, n_outputs) becomes further down."""
+    linear = MLP(net.layer_sizes, activation=net.activations, loss="squared_error", bias=net.bias)
+    call = _Data(linear, params, x, d_z)
+    out = Parameters(net, np.empty_like(call.vector)) if out is None else out
+    _run(linear, call, fields.GRADIENT, out.vector, (), None, None, loss_code=PULLBACK)
+    return out
+
+
+def warmup(dtype: Any = np.float32) -> None:
+    """Compile the kernels of float32 or float64 ahead, or load them from the cache, so that no later call has to."""
+    for entry in fused.entries(check_dtype(dtype)):
+        entry.compile()
+
+
+def wants_threads(net: MLP, n_rows: int, dtype: np.dtype) -> bool:
+    """Whether a batch of n_rows is large enough to be shared out to threads."""
+    return schedule(layout(net, n_rows, dtype, _machine()), _jit.resolve_threads(None)).n_workers > 1
 
 
 def descend(
@@ -117,12 +138,10 @@ def descend(
     call = _Data(net, params, x, y, None)
     losses = np.empty(n_steps)
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
-        batch.constants[: fields.LOSS_PARAMETER] = call.scale(reduction), 0.0, 0.0
+        arguments = batch.arguments(call, fields.GRADIENT, gradient.vector, call.scale(reduction))
         per_call = max(1, int(batch.schedule.blocks_per_launch // batch.layout.n_blocks))
         for start in range(0, n_steps, per_call):
-            status = batch.entries.descend(
-                *batch.arguments(call), gradient.vector, float(learning_rate), losses[start : start + per_call]
-            )
+            status = batch.entries.descend(*arguments, float(learning_rate), losses[start : start + per_call])
             if status:
                 raise _data_error(net, call, status)
     return losses
@@ -163,7 +182,7 @@ class _Batch:
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = fused.entries(dtype)
         self.n_parameters = net.n_parameters
-        self.fields = self.layout.fields
+        self.fields = self.layout.fields.copy()
         self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
         self.memory = _aligned(self.schedule.n_workers * self.layout.worker_size, dtype)
         self.totals = np.empty(self.layout.n_slots * (net.n_parameters + 1))
@@ -176,9 +195,13 @@ class _Batch:
     def __exit__(self, *exception: Any) -> None:
         self._in_use.release()
 
-    def arguments(self, call: _Data) -> tuple[np.ndarray, ...]:
-        """The kernels' arguments up to `out`."""
-        return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals)
+    def arguments(
+        self, call: _Data, mode: int, out: np.ndarray, scale: float = 1.0, l1: float = 0.0, l2: float = 0.0
+    ) -> tuple[np.ndarray, ...]:
+        """The arguments that all entries share."""
+        self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
+        self.fields[fields.MODE : fields.HEADER] = mode, call.y.dtype == np.int64, call.sample_weight.size > 0
+        return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, out)
 
 
 class _Threads(threading.local):
@@ -259,48 +282,40 @@ def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_thread
         out = np.empty(shape, call.vector.dtype)
     else:
         arrays.as_out(out, shape, call.vector.dtype, (call.vector, call.x))
-    _run(net, call, mode, out.reshape(-1), (1.0, 0.0, 0.0), n_threads, workspace)
+    _run(net, call, mode, out.reshape(-1), (), n_threads, workspace)
     return out
 
 
 def _run(
-    net: MLP, call: _Data, mode: int, out: np.ndarray | None, constants: tuple[float, float, float], n_threads: Any,
-    workspace: Workspace | None,
-) -> tuple[float, None]:  # fmt: skip
-    """Run the kernels; returns the summed loss."""
+    net: MLP, call: _Data, mode: int, out: np.ndarray | None, constants: tuple[float, ...], n_threads: Any,
+    workspace: Workspace | None, loss_code: int | None = None,
+) -> float:  # fmt: skip
+    """Run the kernels; returns the summed loss. `constants` are scale, l1 and l2; loss_code replaces the network's."""
     threads = _jit.resolve_threads(n_threads)
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
-        batch.constants[: fields.LOSS_PARAMETER] = constants
-        out = call.vector[:0] if out is None else out
-        plan = batch.schedule
-        arguments = (*batch.arguments(call), out, mode)
-        status = (_serial if plan.n_workers == 1 else _parallel)(batch, arguments)
-        if status:
-            raise _data_error(net, call, status)
-        return float(batch.totals[batch.n_parameters]), None
+        arguments = batch.arguments(call, mode, call.vector[:0] if out is None else out, *constants)
+        batch.fields[fields.LOSS] = net.loss_function.code if loss_code is None else loss_code
+        launch = _launch_serial if batch.schedule.n_workers == 1 else _launch_parallel
+        for first in range(0, batch.schedule.blocks_per_worker, batch.schedule.blocks_per_launch):
+            status = launch(batch, arguments, first)
+            if status:
+                raise _data_error(net, call, status)
+        if launch is _launch_parallel:
+            batch.entries.reduction(*arguments)
+        return float(batch.totals[batch.n_parameters])
 
 
-def _serial(batch: _Batch, arguments: tuple[Any, ...]) -> int:
-    plan = batch.schedule
-    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
-        status = batch.entries.serial(*arguments, first, plan.blocks_per_launch)
-        if status:
-            return status
-    return 0
+def _launch_serial(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
+    return batch.entries.serial(*arguments, first, batch.schedule.blocks_per_launch)
 
 
-def _parallel(batch: _Batch, arguments: tuple[Any, ...]) -> int:
+def _launch_parallel(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
     plan = batch.schedule
     batch.status[:] = 0
-    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
-        window = (plan.n_workers, first, plan.blocks_per_launch)
-        _jit.launch(batch.entries.parallel, plan.n_workers, *window, *arguments, batch.status)
-        status = int(np.bitwise_or.reduce(batch.status))
-        if status:
-            return status
-    table, constants, vector, *_, totals, out, mode = arguments
-    batch.entries.reduction(table, constants, vector, totals, out, mode)
-    return 0
+    _jit.launch(
+        batch.entries.parallel, plan.n_workers, *arguments, batch.status, plan.n_workers, first, plan.blocks_per_launch
+    )
+    return int(np.bitwise_or.reduce(batch.status))
 
 
 def _data_error(net: MLP, call: _Data, status: int) -> InputError:

@@ -4,6 +4,7 @@
     ├── InputError (ValueError)      an argument or array that cannot be honoured
     ├── DataError (ValueError)       a data file that cannot be used; names the file and the row
     ├── ModelError (ValueError)      a saved model that cannot be read, or does not fit the data
+    ├── DivergenceError (ArithmeticError)  a descent whose loss or parameters are no longer finite
     ├── StateError (RuntimeError)    a call out of order: backward before forward, one workspace in two calls at once
     └── ThreadError (RuntimeError)   threads that cannot be had: more than there are, or a pool lost in a fork
 
@@ -25,6 +26,10 @@ class DataError(FastbpError, ValueError):
 
 class ModelError(FastbpError, ValueError):
     """A saved model that cannot be read, or that does not fit the data it is applied to."""
+
+
+class DivergenceError(FastbpError, ArithmeticError):
+    """A descent whose loss or parameters are no longer finite; the message names the step."""
 
 
 class StateError(FastbpError, RuntimeError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,6 +85,10 @@ class MLP:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Built anew, as the hash of a string differs from process to process.
+        return type(self).from_dict, (self.to_dict(),)
 
     def __str__(self) -> str:
         hidden = ", ".join(dict.fromkeys(map(str, self.activations))) or "linear"
@@ -219,7 +223,7 @@ def _sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:
 def _one_per_hidden_layer(activation: Any, n_hidden: int) -> tuple[Activation, ...]:
     if isinstance(activation, str | Activation):
         return (activations.named(activation),) * n_hidden
-    values = tuple(activations.named(a) for a in activation)
+    values = tuple(activations.named(a) for a in (activation if isinstance(activation, Iterable) else [activation]))
     if len(values) != n_hidden:
         raise InputError(
             f"activation must be one value or one for each of the {n_hidden} hidden layers; got {len(values)}. "

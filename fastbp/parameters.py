@@ -66,6 +66,10 @@ class Parameters:
         """float32 or float64; it decides in which precision a network is computed."""
         return self.vector.dtype
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the views: pickled beside the vector they would come back as arrays of their own.
+        return type(self), (self.net, self.vector)
+
     def copy(self) -> Parameters:
         """The same values in memory of their own."""
         return Parameters(self.net, self.vector.copy())
@@ -111,9 +115,10 @@ def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: st
 def check_dtype(dtype: Any) -> np.dtype:
     """float32 or float64 as a `numpy.dtype`; anything else is refused."""
     try:
-        wanted = np.dtype(dtype)
+        wanted = str(np.dtype(dtype))
     except TypeError:
-        wanted = None
-    if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
+        wanted = "no dtype"
+    # As text, and None apart: NumPy takes None for float64, in np.dtype(None) and in a comparison.
+    if dtype is None or wanted not in ("float32", "float64"):
         raise InputError(f"dtype must be float32 or float64; got {dtype!r}")
-    return wanted
+    return np.dtype(wanted)

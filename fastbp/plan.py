@@ -88,7 +88,6 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     memory = _Memory(lanes)
     (_lanes_memory if in_lanes else _tiles_memory)(net, table, memory, block_rows, lanes, cpu.tile)
     table[f.WORKER_SIZE] = memory.size
-    table.setflags(write=True)
     return Layout(
         "lanes" if in_lanes else "tiles", reason, block_rows, n_blocks, chunk_blocks, slot_blocks, n_slots,
         memory.size, _operations(net) * block_rows, table,
@@ -159,7 +158,7 @@ def _lanes_memory(net: MLP, table: np.ndarray, memory: _Memory, strip: int, lane
     table[hidden + f.SLOPES_AT] = memory.take(n_units * strip)
     for name in (output + f.VALUES_AT, f.TARGETS_AT, f.WEIGHTS_AT, f.LOSSES_AT):
         table[name] = memory.take(strip)
-    table[f.SUMS_SIZE] = lanes * (1 + n_units * (n_in + 2))
+    table[f.SUMS_SIZE] = lanes * (1 + n_units * (n_in + 1 + int(net.bias)))
     table[f.SUMS_AT] = memory.take(table[f.SUMS_SIZE])
 
 

@@ -13,7 +13,6 @@ from . import scalar
 from .simd import (
     all_finite,
     all_within,
-    element,
     first,
     fma,
     highest,
@@ -27,6 +26,7 @@ from .simd import (
 # Codes as globals, so that the compiler sees constants.
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH = range(len(activations.NAMES))
 BINARY_CROSS_ENTROPY, CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON = range(len(losses.NAMES))
+PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
 
 
 # -- activations -----------------------------------------------------------------------------------------------------
@@ -99,6 +99,8 @@ def loss_of_elements(code, parameter, a, at, targets_at, step, n_rows, n):
         _loss(scalar.quantile, parameter, a, at, targets_at, step, n_rows, n)
     elif code == POISSON:
         _loss(scalar.poisson, parameter, a, at, targets_at, step, n_rows, n)
+    elif code == PULLBACK:
+        _loss(scalar.pullback, parameter, a, at, targets_at, step, n_rows, n)
 
 
 @kernel
@@ -116,7 +118,7 @@ def sum_of_rows(a, sums_at, at, step, n_rows, n):
 def weigh_rows(a, losses_at, at, weights_at, step, n_rows, n):
     """dl/dz and l of each row times its sample's weight."""
     for m in range(n_rows):
-        weight = element(a, weights_at + m)
+        weight = a[weights_at + m]
         a[losses_at + m] *= weight
         for i in range(0, n, register_size(a)):
             store(a, at + i, load(a, at + i) * weight)
@@ -148,7 +150,7 @@ def cross_entropy_of_labels(a, losses_at, at, labels, row, step, n_rows, n):
         label = labels[row + m]
         if label < 0 or label >= n:
             return False
-        z_label = element(a, at + label)
+        z_label = a[at + label]
         a[losses_at + m] = _softmax(a, at, n) - z_label
         a[at + label] -= 1
         at += step
@@ -208,7 +210,7 @@ def load_rows(a, at, step, source, source_at, n_rows, n):
         if whole < n:
             store(a, at + whole, splat(a, 0.0))
             for i in range(whole, n):
-                a[at + i] = element(source, source_at + i)
+                a[at + i] = source[source_at + i]
             finite = finite and all_finite(load(a, at + whole))
         at += step
         source_at += n
@@ -232,12 +234,9 @@ def targets_allowed(code, a, at, step, n_rows, n):
 
 
 @kernel
-def load_sample_weights(a, at, sample_weight, row, n_rows, n):
+def load_sample_weights(a, at, sample_weight, row, n_rows, n, has_weights):
     """The block's weights, 1 where none are given, 0 for the n - n_rows rows behind the last."""
-    for m in range(n):
-        if m >= n_rows:
-            a[at + m] = 0
-        elif sample_weight.size == 0:
-            a[at + m] = 1
-        else:
-            a[at + m] = sample_weight[row + m]
+    for m in range(n_rows):
+        a[at + m] = sample_weight[row + m] if has_weights else 1
+    for m in range(n_rows, n):
+        a[at + m] = 0

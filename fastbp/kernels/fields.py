@@ -1,6 +1,6 @@
 """A plan as kernels see it: one array of int64, read by the names below. `fastbp.plan` writes it.
 
-The header describes the batch; then each layer l = 0, 1, ... has a record that starts at record(l).
+The header describes the batch and the call; then each layer l = 0, 1, ... has a record that starts at record(l).
 
 Memory of a call is one array of the parameters' dtype with a region for each worker; offsets ending in _AT are relative
 to the region. A region holds the packed weights, the block on its way, and the chunk's sums of gradients.
@@ -29,8 +29,11 @@ to the region. A region holds the packed weights, the block on its way, and the 
     LOSSES_AT,  # losses of the block's rows
     SUMS_AT,  # the chunk's sums of gradients
     SUMS_SIZE,
+    MODE,  # of the call: what to compute
+    HAS_LABELS,  # of the call: targets are labels
+    HAS_WEIGHTS,  # of the call: samples have weights
     HEADER,
-) = range(22)
+) = range(25)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (

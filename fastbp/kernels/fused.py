@@ -2,22 +2,10 @@
 
 Axes of a batch: row < block < chunk < slot. A block's gradient is added to its chunk's sums in the working dtype, a
 chunk's to its slot's totals in float64, and slots are merged along a binary tree. Who computes a slot changes no bit.
-
-Arguments that go through all functions:
-
-    plan, constants      the layout of the batch (`fields`); scale, penalties and parameters of activations and the loss
-    vector               parameters, (n_parameters,)
-    x, y, labels         inputs (N n_inputs,); targets (N n_outputs,) or labels (N,), the other one empty
-    sample_weight        (N,) or empty
-    memory               a region for each worker, with its copy of the packed weights; `base` is where it starts
-    totals               float64, for each slot its gradient and its loss: (N_SLOTS (n_parameters + 1),)
-    out                  the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
-    mode                 GRADIENT, LOSS_SUM, LOSS_EACH, RESPONSE or LOGITS
-    status               int64, for each worker what was wrong with its rows
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -36,6 +24,7 @@ from .fields import (
     LOGITS,
     LOSS_EACH,
     LOSSES_AT,
+    MODE,
     N_BLOCKS,
     N_IN,
     N_LAYERS,
@@ -51,69 +40,97 @@ from .fields import (
     WEIGHTS,
     WORKER_SIZE,
 )
+from .simd import pointer
 from .tiles import record
 
 
+class Call(NamedTuple):
+    """The memory of a call, as pointers."""
+
+    plan: Any  # int64: the layout of the batch and what to compute, see `fields`
+    constants: Any  # float64: scale, penalties, parameters of the loss and the activations
+    vector: Any  # parameters, (n_parameters,)
+    x: Any  # inputs, (N n_inputs,)
+    y: Any  # targets, (N n_outputs,), unless there are labels
+    labels: Any  # int64 (N,)
+    sample_weight: Any  # (N,), if there are any
+    memory: Any  # a region for each worker, with its copy of the packed weights; `base` is where it starts
+    totals: Any  # float64, for each slot its gradient and its loss, (N_SLOTS, n_parameters + 1)
+    out: Any  # the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
+
+
 @kernel
-def pack(plan, vector, memory, base, mode):
+def pack(call, base):
     """Put the weights into the form the kernels read."""
-    if plan[FAMILY] == LANES:
-        lanes.pack_weights(plan, vector, memory, base)
+    if call.plan[FAMILY] == LANES:
+        lanes.pack_weights(call.plan, call.vector, call.memory, base)
     else:
-        tiles.pack_weights(plan, vector, memory, base, mode)
+        tiles.pack_weights(call.plan, call.vector, call.memory, base)
 
 
 @kernel
-def forward_and_loss(plan, constants, x, y, labels, sample_weight, memory, base, out, mode, row, n_rows):
+def gives_outputs(plan):
+    """Whether the call wants outputs, not losses."""
+    return plan[MODE] == RESPONSE or plan[MODE] == LOGITS
+
+
+@kernel
+def forward_and_loss(call, base, row, n_rows):
     """One block as far as its losses, or its outputs written to `out`; returns a status."""
+    plan, constants, memory = call.plan, call.constants, call.memory
     in_lanes = plan[FAMILY] == LANES
     if in_lanes:
-        status = lanes.forward_rows(plan, constants, x, memory, base, row, n_rows)
+        status = lanes.forward_rows(plan, constants, call.x, memory, base, row, n_rows)
     else:
-        status = tiles.forward_rows(plan, constants, x, memory, base, row, n_rows)
-    if mode in (RESPONSE, LOGITS):
+        status = tiles.forward_rows(plan, constants, call.x, memory, base, row, n_rows)
+    if gives_outputs(plan):
         if in_lanes:
-            lanes.answer(plan, memory, base, out, mode, row, n_rows)
+            lanes.answer(plan, memory, base, call.out, row, n_rows)
         else:
-            tiles.answer(plan, memory, base, out, mode, row, n_rows)
+            tiles.answer(plan, memory, base, call.out, row, n_rows)
     elif in_lanes:
-        status |= lanes.losses_of_block(plan, constants, y, sample_weight, memory, base, row, n_rows)
+        status |= lanes.losses_of_block(plan, constants, call.y, call.sample_weight, memory, base, row, n_rows)
     else:
-        status |= tiles.losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows)
+        status |= tiles.losses_of_block(
+            plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows
+        )
     return status
 
 
 @kernel
-def add_losses(plan, memory, base, totals, loss_at, out, mode, row, n_rows):
+def add_losses(call, base, totals_at, row, n_rows):
     """The block's losses into the slot's total, or each into `out`."""
-    losses_at = base + plan[LOSSES_AT]
+    losses_at = base + call.plan[LOSSES_AT]
     loss = 0.0
     for i in range(n_rows):
-        loss += memory[losses_at + i]
-        if mode == LOSS_EACH:
-            out[row + i] = memory[losses_at + i]
-    totals[loss_at] += loss
+        loss += call.memory[losses_at + i]
+    call.totals[totals_at + call.plan[N_PARAMETERS]] += loss
+    if call.plan[MODE] == LOSS_EACH:
+        for i in range(n_rows):
+            call.out[row + i] = call.memory[losses_at + i]
 
 
 @kernel
-def blocks(plan, constants, vector, x, y, labels, sample_weight, memory, base, totals, out, mode, first, last):
+def blocks(call, base, first, last):
     """Blocks first to last - 1 in order by one worker, resuming from an earlier call's sums; returns a status."""
+    plan = call.plan
     status = 0
     for block in range(first, last):
         row = block * plan[BLOCK_ROWS]
         n_rows = min(plan[BLOCK_ROWS], plan[N_ROWS] - row)
-        status |= forward_and_loss(plan, constants, x, y, labels, sample_weight, memory, base, out, mode, row, n_rows)
+        status |= forward_and_loss(call, base, row, n_rows)
         if status != 0:
             return status
-        if mode in (RESPONSE, LOGITS):
+        if gives_outputs(plan):
             continue
-        slot, in_slot = divmod(block, plan[SLOT_BLOCKS])
+        slot = block // plan[SLOT_BLOCKS]
+        in_slot = block - slot * plan[SLOT_BLOCKS]
         totals_at = slot * (plan[N_PARAMETERS] + 1)
         if in_slot == 0:
-            zero(totals, totals_at, plan[N_PARAMETERS] + 1)
-        add_losses(plan, memory, base, totals, totals_at + plan[N_PARAMETERS], out, mode, row, n_rows)
-        if mode == GRADIENT:
-            gradient(plan, vector, memory, base, totals, totals_at, block, in_slot, n_rows)
+            zero(call.totals, totals_at, plan[N_PARAMETERS] + 1)
+        add_losses(call, base, totals_at, row, n_rows)
+        if plan[MODE] == GRADIENT:
+            gradient(call, base, totals_at, block, in_slot, n_rows)
     return status
 
 
@@ -125,8 +142,9 @@ def zero(a, at, n):
 
 
 @kernel
-def gradient(plan, vector, memory, base, totals, totals_at, block, in_slot, n_rows):
+def gradient(call, base, totals_at, block, in_slot, n_rows):
     """Backward through the block into the chunk's sums, which go to the slot's totals with the chunk's last block."""
+    plan, memory = call.plan, call.memory
     if in_slot % plan[CHUNK_BLOCKS] == 0:
         zero(memory, base + plan[SUMS_AT], plan[SUMS_SIZE])
     is_last = in_slot + 1 == plan[SLOT_BLOCKS] or block + 1 == plan[N_BLOCKS]
@@ -134,32 +152,36 @@ def gradient(plan, vector, memory, base, totals, totals_at, block, in_slot, n_ro
     if plan[FAMILY] == LANES:
         lanes.gradient_of_block(plan, memory, base)
         if folds:
-            lanes.fold(plan, vector, memory, base, totals, totals_at)
+            lanes.fold(plan, call.vector, memory, base, call.totals, totals_at)
     else:
         tiles.gradient_of_block(plan, memory, base, n_rows)
         if folds:
-            tiles.fold(plan, vector, memory, base, totals, totals_at)
+            tiles.fold(plan, memory, base, call.totals, totals_at)
 
 
 @kernel
-def reduce(plan, constants, vector, totals, out, mode):
+def reduce(call):
     """Merge the slots along a binary tree over their numbers, into slot 0, and write the gradient to `out`."""
+    plan, totals = call.plan, call.totals
+    if gives_outputs(plan):
+        return
     n = plan[N_PARAMETERS]
-    first = 0 if mode == GRADIENT else n
+    first = 0 if plan[MODE] == GRADIENT else n
     apart = 1
-    while apart < plan[N_SLOTS] and mode not in (RESPONSE, LOGITS):
+    while apart < plan[N_SLOTS]:
         for slot in range(0, plan[N_SLOTS] - apart, 2 * apart):
             to, source = slot * (n + 1), (slot + apart) * (n + 1)
             for i in range(first, n + 1):
                 totals[to + i] += totals[source + i]
         apart *= 2
-    if mode == GRADIENT:
-        finish(plan, constants, vector, totals, out)
+    if plan[MODE] == GRADIENT:
+        finish(call)
 
 
 @kernel
-def finish(plan, constants, vector, totals, out):
+def finish(call):
     """out = scale total + l1 sign(W) + l2 W; biases have no penalty."""
+    plan, constants, totals, out = call.plan, call.constants, call.totals, call.out
     for i in range(plan[N_PARAMETERS]):
         out[i] = totals[i] * constants[SCALE]
     if constants[L1] == 0 and constants[L2] == 0:
@@ -167,30 +189,38 @@ def finish(plan, constants, vector, totals, out):
     for layer in range(plan[N_LAYERS]):
         at = record(layer)
         start = plan[at + WEIGHTS]
-        stop = start + plan[at + N_IN] * plan[at + N_OUT]
-        for i in range(start, stop):
-            w = vector[i]
+        for i in range(start, start + plan[at + N_IN] * plan[at + N_OUT]):
+            w = call.vector[i]
             out[i] = totals[i] * constants[SCALE] + constants[L1] * np.sign(w) + constants[L2] * w
 
 
-# -- entries ---------------------------------------------------------------------------------------------------------
+# -- entries: arrays become pointers here ----------------------------------------------------------------------------
 
 
 @kernel
-def steps(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, mode, first, count):
+def call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out):
+    """The arguments that all entries share, as pointers."""
+    return Call(
+        pointer(plan), pointer(constants), pointer(vector), pointer(x), pointer(y), pointer(labels),
+        pointer(sample_weight), pointer(memory), pointer(totals), pointer(out),
+    )  # fmt: skip
+
+
+@kernel
+def steps(call, first, count):
     """Blocks first to first + count - 1 on the calling thread; the last of them is followed by the reduction."""
     if first == 0:
-        pack(plan, vector, memory, 0, mode)
-    last = min(first + count, plan[N_BLOCKS])
-    status = blocks(plan, constants, vector, x, y, labels, sample_weight, memory, 0, totals, out, mode, first, last)
-    if status == 0 and last == plan[N_BLOCKS]:
-        reduce(plan, constants, vector, totals, out, mode)
+        pack(call, 0)
+    last = min(first + count, call.plan[N_BLOCKS])
+    status = blocks(call, 0, first, last)
+    if status == 0 and last == call.plan[N_BLOCKS]:
+        reduce(call)
     return status
 
 
-def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, mode, first, count):
-    """A launch on the calling thread; returns a status."""
-    return steps(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, mode, first, count)
+def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, first, count):
+    """A launch on the calling thread: `count` blocks from block `first` on; returns a status."""
+    return steps(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out), first, count)
 
 
 def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, rate, losses):
@@ -198,43 +228,40 @@ def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals
 
     losses[t] is the loss before step t, scaled like the gradient and without penalties.
     """
-    n_blocks = plan[N_BLOCKS]
+    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
     for t in range(losses.size):
-        status = steps(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, GRADIENT, 0, n_blocks)
+        status = steps(call, 0, call.plan[N_BLOCKS])
         if status != 0:
             return status
-        losses[t] = totals[plan[N_PARAMETERS]] * constants[SCALE]
-        for i in range(vector.size):
-            vector[i] -= rate * out[i]
+        losses[t] = call.totals[call.plan[N_PARAMETERS]] * call.constants[SCALE]
+        for i in range(call.plan[N_PARAMETERS]):
+            call.vector[i] -= rate * call.out[i]
     return 0
 
 
 @kernel
-def work(worker, n_workers, first, count, plan, constants, vector, x, y, labels, sample_weight, memory, totals, out,
-         mode, status):  # fmt: skip
+def work(call, status, worker, n_workers, first, count):
     """`count` of a worker's blocks, from its block `first` on. Its blocks are those of a run of whole slots."""
+    plan = call.plan
     base = worker * plan[WORKER_SIZE]
     if first == 0:
-        pack(plan, vector, memory, base, mode)
+        pack(call, base)
     start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
     stop = min(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
-    status[worker] |= blocks(
-        plan, constants, vector, x, y, labels, sample_weight, memory, base, totals, out, mode,
-        start + first, min(start + first + count, stop),
-    )  # fmt: skip
+    status[worker] |= blocks(call, base, start + first, min(start + first + count, stop))
 
 
-def parallel(n_workers, first, count, plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, mode,
-             status):  # fmt: skip
-    """A launch: `count` blocks of each of n_workers workers."""
+def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status, n_workers, first,
+             count):  # fmt: skip
+    """A launch on threads: `count` blocks of each of n_workers workers; status[worker] says what was wrong."""
     for worker in prange(n_workers):
-        work(worker, n_workers, first, count, plan, constants, vector, x, y, labels, sample_weight, memory, totals,
-             out, mode, status)  # fmt: skip
+        call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+        work(call, pointer(status), np.intp(worker), n_workers, first, count)
 
 
-def reduction(plan, constants, vector, totals, out, mode):
+def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out):
     """The reduction of a call whose blocks are done."""
-    reduce(plan, constants, vector, totals, out, mode)
+    reduce(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out))
 
 
 class Entries(NamedTuple):
@@ -249,16 +276,16 @@ class Entries(NamedTuple):
 @functools.cache
 def entries(dtype: np.dtype) -> Entries:
     """The kernels for float32 or float64; compiled or loaded when first called. A new network compiles nothing."""
-    real = numba.from_dtype(dtype)
+    real, n = numba.from_dtype(dtype), types.int64
 
     def array(element):
         return types.Array(element, 1, "C")
 
-    integers, reals, doubles, n = array(types.int64), array(real), array(types.float64), types.int64
+    integers, reals, doubles = array(n), array(real), array(types.float64)
     common = (integers, doubles, reals, reals, reals, integers, reals, reals, doubles, reals)
     return Entries(
-        serial=entry(n(*common, n, n, n))(serial),
+        serial=entry(n(*common, n, n))(serial),
         descend=entry(n(*common, types.float64, doubles))(descend),
-        parallel=entry(types.void(n, n, n, *common, n, integers), parallel=True)(parallel),
-        reduction=entry(types.void(integers, doubles, reals, doubles, reals, n))(reduction),
+        parallel=entry(types.void(*common, integers, n, n, n), parallel=True)(parallel),
+        reduction=entry(types.void(*common))(reduction),
     )

@@ -23,10 +23,12 @@ from .fields import (
     BIAS,
     BIASES,
     BIASES_AT,
+    HAS_WEIGHTS,
     INPUTS_AT,
     LOSS,
     LOSS_PARAMETER,
     LOSSES_AT,
+    MODE,
     N_INPUTS,
     N_OUT,
     PADDED,
@@ -43,10 +45,11 @@ from .fields import (
 from .simd import (
     add_products,
     all_finite,
-    element,
     fma,
     like,
     load,
+    load_even,
+    load_odd,
     load_strip,
     register_size,
     splat_strip,
@@ -79,17 +82,31 @@ def load_inputs(plan, x, memory, base, row, n_rows):
     """Transpose the block's rows into strips, zeros behind the last row; False if a number is not finite."""
     n_in, at = plan[N_INPUTS], base + plan[INPUTS_AT]
     strip = strip_size(memory)
+    if n_in == 2 and n_rows == strip:
+        # In registers: a vector loaded from memory that was just written number by number would have to wait for it.
+        x_0, x_1 = load_even(x, 2 * row), load_odd(x, 2 * row)
+        store(memory, at, x_0)
+        store(memory, at + strip, x_1)
+        return all_finite(x_0) and all_finite(x_1)
     finite = True
     for k in range(n_in):
-        source = row * n_in + k
-        for s in range(n_rows):
-            memory[at + s] = element(x, source)
-            source += n_in
-        for s in range(n_rows, strip):
-            memory[at + s] = 0
+        load_column(memory, at, x, row * n_in + k, n_in, n_rows)
         finite = finite and all_finite(load_strip(memory, at))
         at += strip
     return finite
+
+
+@kernel
+def load_column(memory, at, source, source_at, step, n_rows):
+    """A strip of n_rows numbers, `step` apart in the source, and zeros."""
+    strip = strip_size(memory)
+    if step == 1 and n_rows == strip:
+        store(memory, at, load_strip(source, source_at))
+        return
+    for s in range(n_rows):
+        memory[at + s] = source[source_at + s * step]
+    for s in range(n_rows, strip):
+        memory[at + s] = 0
 
 
 @kernel
@@ -98,14 +115,14 @@ def forward_sigmoid(plan, memory, base):
     n_in, strip = plan[N_INPUTS], strip_size(memory)
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
     unit = base + plan[HIDDEN + PANELS_AT]
-    z = splat_strip(memory, element(memory, base + plan[OUTPUT + BIASES_AT]))
+    z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
     for _ in range(plan[HIDDEN + PADDED]):
-        z_j = splat_strip(memory, element(memory, unit))
+        z_j = splat_strip(memory, memory[unit])
         for k in range(n_in):
-            z_j = fma(element(memory, unit + 1 + k), load_strip(memory, x_at + k * strip), z_j)
+            z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip), z_j)
         h = 1.0 / (scalar.exp2(z_j) + 1.0)
         store(memory, h_at, h)
-        z = fma(element(memory, unit + 1 + n_in), h, z)
+        z = fma(memory[unit + 1 + n_in], h, z)
         unit += n_in + 2
         h_at += strip
     store(memory, base + plan[OUTPUT + VALUES_AT], z)
@@ -118,17 +135,17 @@ def forward_any(plan, constants, memory, base):
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
     unit = base + plan[HIDDEN + PANELS_AT]
     for j in range(n_units):
-        z_j = splat_strip(memory, element(memory, unit))
+        z_j = splat_strip(memory, memory[unit])
         for k in range(n_in):
-            z_j = fma(element(memory, unit + 1 + k), load_strip(memory, x_at + k * strip), z_j)
+            z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip), z_j)
         store(memory, h_at + j * strip, z_j)
         unit += n_in + 2
     slopes_at, parameter = base + plan[HIDDEN + SLOPES_AT], constants[ACTIVATION_PARAMETERS]
     activate(plan[HIDDEN + ACTIVATION], parameter, memory, h_at, slopes_at, strip, n_units, strip)
-    z = splat_strip(memory, element(memory, base + plan[OUTPUT + BIASES_AT]))
+    z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
     unit = base + plan[HIDDEN + PANELS_AT]
     for j in range(n_units):
-        z = fma(element(memory, unit + 1 + n_in), load_strip(memory, h_at + j * strip), z)
+        z = fma(memory[unit + 1 + n_in], load_strip(memory, h_at + j * strip), z)
         unit += n_in + 2
     store(memory, base + plan[OUTPUT + VALUES_AT], z)
 
@@ -150,13 +167,15 @@ def losses_of_block(plan, constants, y, sample_weight, memory, base, row, n_rows
     strip = strip_size(memory)
     z_at, targets_at = base + plan[OUTPUT + VALUES_AT], base + plan[TARGETS_AT]
     losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
-    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip)
-    for s in range(strip):
-        memory[targets_at + s] = element(y, row + s) if s < n_rows else 0.0
+    load_column(memory, targets_at, y, row, 1, n_rows)
     finite = all_finite(load_strip(memory, targets_at))
     if not (finite and targets_allowed(plan[LOSS], memory, targets_at, strip, 1, strip)):
         return BAD_TARGET
     loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, strip, 1, strip)
+    if n_rows == strip and not plan[HAS_WEIGHTS]:
+        store(memory, losses_at, load_strip(memory, targets_at))
+        return 0
+    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip, plan[HAS_WEIGHTS])
     weights = load_strip(memory, weights_at)
     store(memory, z_at, load_strip(memory, z_at) * weights)
     store(memory, losses_at, load_strip(memory, targets_at) * weights)
@@ -173,7 +192,7 @@ def gradient_of_block(plan, memory, base):
     d = load_strip(memory, d_at)
     for k in range(n_in):
         store(memory, x_at + k * strip, load_strip(memory, x_at + k * strip) * d)
-    at, unit_sums = base + plan[SUMS_AT], (n_in + 2) * size
+    at, unit_sums = base + plan[SUMS_AT], (n_in + 1 + plan[BIAS]) * size
     store(memory, at, add_products(load(memory, at), d, like(d, 1.0)))
     at += size
     for _ in range(0, plan[HIDDEN + PADDED], 2):
@@ -187,12 +206,12 @@ def gradient_of_block(plan, memory, base):
         else:
             slope, next_slope = load_strip(memory, slopes_at), load_strip(memory, slopes_at + strip)
         if plan[BIAS]:
-            add_to(memory, at + size, d, slope)
-            add_to(memory, next_at + size, d, next_slope)
+            add_to(memory, at + (1 + n_in) * size, d, slope)
+            add_to(memory, next_at + (1 + n_in) * size, d, next_slope)
         for k in range(n_in):
             d_x = load_strip(memory, x_at + k * strip)
-            add_to(memory, at + (2 + k) * size, d_x, slope)
-            add_to(memory, next_at + (2 + k) * size, d_x, next_slope)
+            add_to(memory, at + (1 + k) * size, d_x, slope)
+            add_to(memory, next_at + (1 + k) * size, d_x, next_slope)
         at += 2 * unit_sums
         h_at += 2 * strip
         slopes_at += 2 * strip
@@ -217,17 +236,18 @@ def fold(plan, vector, memory, base, totals, totals_at):
         factor = vector[plan[OUTPUT + WEIGHTS] + j]
         totals[w2 + j] += total(load(memory, at))
         if plan[BIAS]:
-            totals[totals_at + plan[HIDDEN + BIASES] + j] += factor * np.float64(total(load(memory, at + size)))
+            b1 = totals_at + plan[HIDDEN + BIASES]
+            totals[b1 + j] += factor * np.float64(total(load(memory, at + (1 + n_in) * size)))
         for k in range(n_in):
-            totals[w1 + k * n_hidden + j] += factor * np.float64(total(load(memory, at + (2 + k) * size)))
-        at += (n_in + 2) * size
+            totals[w1 + k * n_hidden + j] += factor * np.float64(total(load(memory, at + (1 + k) * size)))
+        at += (n_in + 1 + plan[BIAS]) * size
 
 
 @kernel
-def answer(plan, memory, base, out, mode, row, n_rows):
+def answer(plan, memory, base, out, row, n_rows):
     """Write the block's responses or logits to out, (N,)."""
     at, strip = base + plan[OUTPUT + VALUES_AT], strip_size(memory)
-    if mode == RESPONSE:
+    if plan[MODE] == RESPONSE:
         respond(plan[LOSS], memory, at, strip, 1, strip)
     for s in range(n_rows):
-        out[row + s] = element(memory, at + s)
+        out[row + s] = memory[at + s]

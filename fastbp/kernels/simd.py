@@ -1,9 +1,10 @@
 """Vectors as values: explicit SIMD in kernels that read like arithmetic on numbers.
 
+    pointer(array)                  the array's memory, as every other function takes it
     load(a, at), store(a, at, v)    one register: a[at : at + lanes], 16 float32 or 8 float64 with AVX-512
     load_strip(a, at)               a strip: STRIP_REGISTERS registers as one value, so that the pipes never wait
-    element(a, at)                  the number a[at], without the wrap-around of negative indices
-    splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of the array a
+    load_even(a, at), load_odd(...) a strip of elements 0, 2, 4, ... or 1, 3, 5, ... from `at` on
+    splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of a
     register_size(a), strip_size(a) elements in a register and in a strip
     like(v, s)                      every lane = s, as wide as the vector v
     + - * / and unary -             lane by lane; a plain number is rounded to the dtype and stands in every lane
@@ -18,7 +19,8 @@
     total(v), highest(v)            sum and maximum over the lanes, in a fixed order
     all_finite(v), all_within(v, low, high)
 
-Arrays are one-dimensional and contiguous; indices count elements, and the caller owns every one of them.
+Kernels pass pointers instead of arrays: one word, no reference counts, no wrap-around of negative indices; a[i] works
+as for arrays. Indices count elements, and the caller owns every one of them.
 No fast-math flag is set: what is written is what is computed. Under NUMBA_DISABLE_JIT=1 a vector is a NumPy array
 and each name is its NumPy twin, against which the compiled form is tested.
 """
@@ -33,7 +35,6 @@ from .vector import (
     INDEX,
     STRIP_REGISTERS,
     Vector,
-    address,
     as_vector,
     by_register,
     call,
@@ -49,11 +50,19 @@ from .vector import (
 # -- memory ----------------------------------------------------------------------------------------------------------
 
 
+@intrinsic(twin=lambda array: array)
+def pointer(typing, array):
+    def emit(context, builder, sig, arguments):
+        return context.make_array(array)(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), emit
+
+
 def _load(registers, a):
     vector = Vector(a.dtype, registers * lanes(a.dtype))
 
     def emit(context, builder, sig, arguments):
-        return load_at(builder, address(context, builder, a, *arguments), vector)
+        return load_at(builder, builder.gep(arguments[0], [arguments[1]]), vector)
 
     return vector(a, types.intp), emit
 
@@ -68,6 +77,28 @@ def load_strip(typing, a, at):
     return _load(STRIP_REGISTERS, a)
 
 
+def _every_second(a, start):
+    """Load two strips' worth of elements and keep every second one, from `start` on."""
+    vector = Vector(a.dtype, STRIP_REGISTERS * lanes(a.dtype))
+
+    def emit(context, builder, sig, arguments):
+        pairs = load_at(builder, builder.gep(arguments[0], [arguments[1]]), Vector(a.dtype, 2 * vector.n))
+        numbers = ir.Constant(ir.VectorType(ir.IntType(32), vector.n), list(range(start, 2 * vector.n, 2)))
+        return builder.shuffle_vector(pairs, ir.Constant(pairs.type, ir.Undefined), numbers)
+
+    return vector(a, types.intp), emit
+
+
+@intrinsic(twin=lambda a, at: a[at : at + 2 * STRIP_REGISTERS * lanes(a.dtype) : 2].copy())
+def load_even(typing, a, at):
+    return _every_second(a, 0)
+
+
+@intrinsic(twin=lambda a, at: a[at + 1 : at + 2 * STRIP_REGISTERS * lanes(a.dtype) : 2].copy())
+def load_odd(typing, a, at):
+    return _every_second(a, 1)
+
+
 def _twin_store(a, at, v):
     a[at : at + len(v)] = v
 
@@ -75,19 +106,11 @@ def _twin_store(a, at, v):
 @intrinsic(twin=_twin_store)
 def store(typing, a, at, v):
     def emit(context, builder, sig, arguments):
-        array, place, value = arguments
-        store_at(builder, value, address(context, builder, a, array, place), a.dtype)
+        pointer_to, place, value = arguments
+        store_at(builder, value, builder.gep(pointer_to, [place]), a.dtype)
         return context.get_dummy_value()
 
     return types.void(a, types.intp, v), emit
-
-
-@intrinsic(twin=lambda a, at: a[at])
-def element(typing, a, at):
-    def emit(context, builder, sig, arguments):
-        return builder.load(address(context, builder, a, *arguments))
-
-    return a.dtype(a, types.intp), emit
 
 
 def _splat(registers, a, s):

@@ -22,7 +22,6 @@ from .vector import (
     INDEX,
     VECTOR_BYTES,
     Vector,
-    address,
     call,
     lanes,
     llvm_vector,
@@ -61,16 +60,16 @@ def _llvm_tile(tile):
 class _Writer:
     """Writes the instructions of one intrinsic, register by register."""
 
-    def __init__(self, context, builder, dtype):
-        self.context, self.builder, self.tile = context, builder, Tile(dtype)
+    def __init__(self, builder, dtype):
+        self.builder, self.tile = builder, Tile(dtype)
 
-    def address(self, array_type, array, at, step=None, row=0, register=0):
+    def address(self, pointer, at, step=None, row=0, register=0):
         """Pointer to element at + row step + register lanes."""
         b = self.builder
         at = b.add(at, INDEX(register * self.tile.vector.n))
         if step is not None:
             at = b.add(at, b.mul(step, INDEX(row)))
-        return address(self.context, b, array_type, array, at)
+        return b.gep(pointer, [at])
 
     def load(self, pointer):
         return load_at(self.builder, pointer, self.tile.vector)
@@ -100,8 +99,8 @@ def tile_zero(typing, like):
 @intrinsic(twin=lambda b, b_at: np.tile(b[b_at : b_at + columns(b.dtype)], (ROWS, 1)))
 def tile_row(typing, b, b_at):
     def emit(context, builder, sig, arguments):
-        w = _Writer(context, builder, b.dtype)
-        row = [w.load(w.address(b, *arguments, register=r)) for r in range(REGISTERS)]
+        w = _Writer(builder, b.dtype)
+        row = [w.load(w.address(*arguments, register=r)) for r in range(REGISTERS)]
         return w.value(lambda _, r: row[r])
 
     return Tile(b.dtype)(b, types.intp), emit
@@ -110,8 +109,8 @@ def tile_row(typing, b, b_at):
 @intrinsic(twin=lambda c, at, step: np.stack([c[at + m * step :][: columns(c.dtype)] for m in range(ROWS)]))
 def tile_load(typing, c, c_at, c_step):
     def emit(context, builder, sig, arguments):
-        w = _Writer(context, builder, c.dtype)
-        return w.value(lambda row, r: w.load(w.address(c, *arguments, row=row, register=r)))
+        w = _Writer(builder, c.dtype)
+        return w.value(lambda row, r: w.load(w.address(*arguments, row=row, register=r)))
 
     return Tile(c.dtype)(c, types.intp, types.intp), emit
 
@@ -125,10 +124,10 @@ def _twin_store(c, c_at, c_step, tile):
 def tile_store(typing, c, c_at, c_step, tile):
     def emit(context, builder, sig, arguments):
         *place, value = arguments
-        w = _Writer(context, builder, c.dtype)
+        w = _Writer(builder, c.dtype)
         for row in range(ROWS):
             for r in range(REGISTERS):
-                store_at(builder, w.part(value, row, r), w.address(c, *place, row=row, register=r), c.dtype)
+                store_at(builder, w.part(value, row, r), w.address(*place, row=row, register=r), c.dtype)
         return context.get_dummy_value()
 
     return types.void(c, types.intp, types.intp, tile), emit
@@ -142,10 +141,10 @@ def _twin_fma(tile, a, a_at, a_step, b, b_at):
 @intrinsic(twin=_twin_fma)
 def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
     def emit(context, builder, sig, arguments):
-        value, a_array, a_place, a_stride, b_array, b_place = arguments
-        w = _Writer(context, builder, tile.dtype)
-        b_row = [w.load(w.address(b, b_array, b_place, register=r)) for r in range(REGISTERS)]
-        numbers = [builder.load(w.address(a, a_array, a_place, a_stride, row=row)) for row in range(ROWS)]
+        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
+        w = _Writer(builder, tile.dtype)
+        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(REGISTERS)]
+        numbers = [builder.load(w.address(a_pointer, a_place, a_stride, row=row)) for row in range(ROWS)]
         scales = [splat_value(builder, number, b_row[0].type) for number in numbers]
 
         def sum_of(row, r):

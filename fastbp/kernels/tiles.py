@@ -32,11 +32,14 @@ from .fields import (
     BIASES,
     BIASES_AT,
     GRADIENT,
+    HAS_LABELS,
+    HAS_WEIGHTS,
     INPUTS_AT,
     INPUTS_STEP,
     LOSS,
     LOSS_PARAMETER,
     LOSSES_AT,
+    MODE,
     N_IN,
     N_INPUTS,
     N_LAYERS,
@@ -54,7 +57,7 @@ from .fields import (
     WEIGHTS,
     WEIGHTS_AT,
 )
-from .simd import element, load, register_size, store
+from .simd import load, register_size, store
 from .tile import ROWS
 
 record = kernel(fields.record)
@@ -62,7 +65,7 @@ FAR_BELOW = -1e30  # padding of the logits that softmax must not see
 
 
 @kernel
-def pack_weights(plan, vector, memory, base, mode):
+def pack_weights(plan, vector, memory, base):
     """Weights and biases into panels; the transposed panels only where gradients are wanted."""
     for layer in range(plan[N_LAYERS]):
         at = record(layer)
@@ -80,7 +83,7 @@ def pack_weights(plan, vector, memory, base, mode):
             plan[BIAS],
             padding,
         )
-        if layer > 0 and mode == GRADIENT:
+        if layer > 0 and plan[MODE] == GRADIENT:
             gemm.pack(memory, base + plan[at + TRANSPOSED_AT], vector, plan[at + WEIGHTS], 1, n_out, n_out, n_in)
 
 
@@ -143,8 +146,8 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
     z_at, step, n = base + plan[last + VALUES_AT], plan[last + STEP], plan[N_OUTPUTS]
     losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
     targets_at = base + plan[TARGETS_AT]
-    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, n_rows)
-    if labels.size > 0:
+    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, n_rows, plan[HAS_WEIGHTS])
+    if plan[HAS_LABELS]:
         if not cross_entropy_of_labels(memory, losses_at, z_at, labels, row, step, n_rows, n):
             return BAD_TARGET
     else:
@@ -173,19 +176,19 @@ def forward_rows(plan, constants, x, memory, base, row, n_rows):
 
 
 @kernel
-def answer(plan, memory, base, out, mode, row, n_rows):
+def answer(plan, memory, base, out, row, n_rows):
     """Write the block's responses or logits to out, (N, n_outputs)."""
     last = record(plan[N_LAYERS] - 1)
     at, step, n = base + plan[last + VALUES_AT], plan[last + STEP], plan[N_OUTPUTS]
-    if mode == RESPONSE:
+    if plan[MODE] == RESPONSE:
         respond(plan[LOSS], memory, at, step, n_rows, n)
     for m in range(n_rows):
         for k in range(n):
-            out[(row + m) * n + k] = element(memory, at + m * step + k)
+            out[(row + m) * n + k] = memory[at + m * step + k]
 
 
 @kernel
-def fold(plan, vector, memory, base, totals, totals_at):
+def fold(plan, memory, base, totals, totals_at):
     """Add the chunk's sums to the slot's totals, unpadded and in float64."""
     for layer in range(plan[N_LAYERS]):
         at = record(layer)

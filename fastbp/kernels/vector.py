@@ -53,12 +53,6 @@ def llvm_integers(vector):
 # -- writing instructions --------------------------------------------------------------------------------------------
 
 
-def address(context, builder, array_type, array, at):
-    """Pointer to array[at]."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [at], inbounds=True)
-
-
 def load_at(builder, pointer, vector):
     # Aligned to the element only: rows start anywhere.
     wide = builder.bitcast(pointer, llvm_vector(vector).as_pointer())

@@ -1,0 +1,161 @@
+"""The kernels against their NumPy twin, for every case: the same numbers, the same meaning of every argument."""
+
+import numpy as np
+import pytest
+from cases import CASES, LECTURE, SMALL, make_data
+
+from fastbp import losses, reference
+from fastbp.backprop import Workspace
+from fastbp.network import MLP
+from fastbp.parameters import Parameters
+
+TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
+DTYPES = (np.float64, np.float32)
+
+
+def distance(got, wanted):
+    """Norm-wise: ||got - wanted|| / ||wanted||."""
+    scale = np.linalg.norm(wanted)
+    assert scale > 0
+    return np.linalg.norm(np.asarray(got, np.float64) - wanted) / scale
+
+
+def in_float64(data):
+    """The same rounded values in float64, for the reference."""
+    y = data.y if data.y.dtype == np.int64 else data.y.astype(np.float64)
+    return data.params.astype(np.float64), data.x.astype(np.float64), y, data.sample_weight.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_value_and_gradient_are_the_reference_s(case, dtype):
+    """Loss and gradient, weighted and with both penalties, norm-wise 1e-12 in float64 and 1e-5 in float32."""
+    data = make_data(case, dtype)
+    params, x, y, weight = in_float64(data)
+    value, grad = case.net.value_and_grad(
+        data.params, data.x, data.y, sample_weight=data.sample_weight, l1=0.01, l2=0.1
+    )
+    wanted, wanted_grad = reference.value_and_grad(case.net, params, x, y, sample_weight=weight, l1=0.01, l2=0.1)
+    assert value == pytest.approx(wanted, rel=TOLERANCE[dtype])
+    assert distance(grad.vector, wanted_grad.vector) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES[::3], ids=lambda case: case.id)
+def test_outputs_are_the_reference_s(case, dtype):
+    """Responses and logits, norm-wise; labels wherever the logits are not close."""
+    data = make_data(case, dtype)
+    params, x, _, _ = in_float64(data)
+    net, tolerance = case.net, 10 * TOLERANCE[dtype]
+    wanted = reference.logits(net, params, x)
+    assert distance(net.logits(data.params, data.x), wanted) < tolerance
+    assert distance(net.forward(data.params, data.x), reference.forward(net, params, x)) < tolerance
+    got, wanted_labels = net.predict(data.params, data.x), reference.predict(net, params, x)
+    assert got.shape == wanted_labels.shape
+    if net.loss_function.is_classification:
+        assert got.dtype == np.int64
+        assert (got == wanted_labels).mean() > 0.98
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.id)
+def test_loss_alone_is_the_reference_s(case, reduction):
+    """Each reduction, with and without weights."""
+    data = make_data(case)
+    penalties = {} if reduction == "none" else {"l1": 0.01, "l2": 0.1}
+    for weight in (None, data.sample_weight):
+        got = case.net.loss(data.params, data.x, data.y, sample_weight=weight, reduction=reduction, **penalties)
+        wanted = reference.loss(
+            case.net, data.params, data.x, data.y, sample_weight=weight, reduction=reduction, **penalties
+        )
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", SMALL[::3], ids=lambda case: case.id)
+def test_sum_is_the_mean_times_the_weights(case):
+    """reduction="sum" leaves out the division and nothing else."""
+    data = make_data(case)
+    mean, grad = case.net.value_and_grad(data.params, data.x, data.y, sample_weight=data.sample_weight)
+    total, grads = case.net.value_and_grad(
+        data.params, data.x, data.y, sample_weight=data.sample_weight, reduction="sum"
+    )
+    whole = data.sample_weight.sum()
+    assert total == pytest.approx(mean * whole, rel=1e-13)
+    assert distance(grads.vector, grad.vector * whole) < 1e-14
+
+
+@pytest.mark.parametrize("n_rows", range(1, 301, 13))
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_number_of_rows(n_rows, dtype):
+    """Ragged blocks, in both families of kernels."""
+    for case in (LECTURE[0], LECTURE[9], SMALL[5]):
+        ragged = type(case)(case.net, n_rows, case.label_rows)
+        data = make_data(ragged, dtype)
+        params, x, y, _ = in_float64(data)
+        _, grad = case.net.value_and_grad(data.params, data.x, data.y)
+        _, wanted = reference.value_and_grad(case.net, params, x, y)
+        assert distance(grad.vector, wanted.vector) < TOLERANCE[dtype]
+
+
+SATURATED = [17.0, -17.0, 89.0, -89.0, 710.0, -710.0, 1e4, -1e4]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("z", SATURATED)
+@pytest.mark.parametrize("hidden", [(), (3,)])
+def test_saturated_logits(z, dtype, hidden):
+    """Losses and gradients of logits far from 0 are finite and right, where the slides' formula gives NaN."""
+    net = MLP((1, *hidden, 1), activation="identity", bias=False)
+    params = Parameters.zeros(net, dtype)
+    for weights in params.weights:
+        weights.flat[0] = 1
+    for y in (0.0, 1.0):
+        value, grad = net.value_and_grad(params, np.array([[z]], dtype), np.array([y], dtype))
+        p = 1 / (1 + np.exp(-z)) if z > 0 else np.exp(max(z, -745)) / (1 + np.exp(max(z, -745)))
+        assert value == pytest.approx(max(z, 0) - y * z + np.log1p(np.exp(-abs(z))), rel=2e-6, abs=1e-30)
+        assert grad.weights[0].flat[0] == pytest.approx(z * (p - y), rel=2e-6, abs=abs(z) * 1.2e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("z", [17.0, 89.0, 710.0, 1e4])
+def test_saturated_softmax(z, dtype):
+    """Two classes z apart: the loss of the wrong one is z, of the right one 0."""
+    net = MLP((1, 2), loss="cross_entropy", bias=False)
+    params = Parameters.from_vector(net, np.array([z, 0.0], dtype))
+    x = np.ones((2, 1), dtype)
+    each = net.loss(params, x, np.array([0, 1]), reduction="none")
+    np.testing.assert_allclose(each, [np.log1p(np.exp(-z)), z], rtol=2e-7, atol=1e-7)
+    _, grad = net.value_and_grad(params, x[:1], np.array([1]))
+    np.testing.assert_allclose(grad.vector, [1, -1], atol=2e-7)
+
+
+@pytest.mark.parametrize("case", SMALL[::4], ids=lambda case: case.id)
+def test_scratch_memory_may_hold_anything(case):
+    """Workspaces poisoned with NaN or with all bits set give the same gradient, which is not all zeros."""
+    data = make_data(case)
+    wanted, wanted_grad = case.net.value_and_grad(data.params, data.x, data.y)
+    assert wanted_grad.vector.any()
+    for poison in (0x00, 0xFF):
+        workspace = Workspace()
+        case.net.value_and_grad(data.params, data.x, data.y, workspace=workspace)
+        for batch in workspace._batches.values():
+            batch.memory.view(np.uint8)[:] = poison
+            batch.totals.view(np.uint8)[:] = poison
+        value, grad = case.net.value_and_grad(data.params, data.x, data.y, workspace=workspace)
+        assert value == wanted
+        np.testing.assert_array_equal(grad.vector, wanted_grad.vector)
+
+
+def test_row_of_nan_weights_is_not_hidden():
+    """A NaN among the parameters shows in the loss, through every activation."""
+    for case in SMALL:
+        data = make_data(case)
+        data.params.weights[0].flat[0] = np.nan
+        assert np.isnan(case.net.loss(data.params, data.x, data.y)), case.id
+
+
+def test_poisson_of_a_large_mean_overflows_to_infinity():
+    """exp(z) beyond the range is inf, as in NumPy; nothing wraps around."""
+    net = MLP((1, 1), loss=losses.poisson(), bias=False)
+    params = Parameters.from_vector(net, np.array([1.0], np.float32))
+    assert net.loss(params, np.array([[1000.0]], np.float32), np.array([1.0], np.float32)) == np.inf
