@@ -99,7 +99,8 @@ def value_and_grad(
     else:
         if not isinstance(out, Parameters):
             raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
-        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, (call.vector, call.x, call.y))
+        inputs = (call.vector, call.x, call.y, call.sample_weight)
+        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, inputs)
     scale = call.scale(reduction)
     penalties = (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
     total = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)

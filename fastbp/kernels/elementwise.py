@@ -159,7 +159,7 @@ def cross_entropy_of_labels(a, losses_at, at, labels, row, step, n_rows, n):
 
 @kernel
 def cross_entropy_of_rows(a, losses_at, at, targets_at, step, n_rows, n):
-    """z -> softmax(z) - y in place, and sum_k y_k (logsumexp(z) - z_k) of each row, for rows y that sum to 1."""
+    """z -> softmax(z) sum(y) - y in place, and sum_k y_k (logsumexp(z) - z_k) of each row, for rows y that sum to 1."""
     size = register_size(a)
     for m in range(n_rows):
         products, targets = splat(a, 0.0), splat(a, 0.0)
@@ -167,9 +167,10 @@ def cross_entropy_of_rows(a, losses_at, at, targets_at, step, n_rows, n):
             y = load(a, targets_at + i)
             products = fma(first(load(a, at + i), n - i), y, products)
             targets = targets + y
-        a[losses_at + m] = _softmax(a, at, n) * total(targets) - total(products)
+        target_sum = total(targets)
+        a[losses_at + m] = _softmax(a, at, n) * target_sum - total(products)
         for i in range(0, n, size):
-            store(a, at + i, load(a, at + i) - load(a, targets_at + i))
+            store(a, at + i, fma(load(a, at + i), target_sum, -load(a, targets_at + i)))
         at += step
         targets_at += step
 

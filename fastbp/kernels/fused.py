@@ -40,7 +40,7 @@ from .fields import (
     WEIGHTS,
     WORKER_SIZE,
 )
-from .simd import pointer
+from .simd import first, load, pointer, register_size, splat, total
 from .tiles import record
 
 
@@ -101,10 +101,10 @@ def forward_and_loss(call, base, row, n_rows):
 def add_losses(call, base, totals_at, row, n_rows):
     """The block's losses into the slot's total, or each into `out`."""
     losses_at = base + call.plan[LOSSES_AT]
-    loss = 0.0
-    for i in range(n_rows):
-        loss += call.memory[losses_at + i]
-    call.totals[totals_at + call.plan[N_PARAMETERS]] += loss
+    sums = splat(call.memory, 0.0)
+    for i in range(0, n_rows, register_size(call.memory)):
+        sums = sums + first(load(call.memory, losses_at + i), n_rows - i)
+    call.totals[totals_at + call.plan[N_PARAMETERS]] += total(sums)
     if call.plan[MODE] == LOSS_EACH:
         for i in range(n_rows):
             call.out[row + i] = call.memory[losses_at + i]

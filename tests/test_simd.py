@@ -1,0 +1,157 @@
+"""Each intrinsic against its NumPy twin, on vectors of every kind of number."""
+
+import numpy as np
+import pytest
+from numba import types
+
+from fastbp import _jit
+from fastbp.kernels import simd, tile, vector
+
+pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="compares compiled code with its twins")
+
+DTYPES = (np.float32, np.float64)
+
+
+def arrays_for(dtype):
+    """Three arrays of two strips each: ordinary numbers, wide ones, and special ones."""
+    n = 2 * vector.STRIP_REGISTERS * vector.lanes(dtype)
+    rng = np.random.default_rng(0)
+    special = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, np.inf, -np.inf, np.nan, 1e30, -1e30, 126.3, -126.7])
+    return (
+        rng.standard_normal(n).astype(dtype),
+        (rng.standard_normal(n) * 50).astype(dtype),
+        np.resize(special, n).astype(dtype),
+    )
+
+
+def kernels(s):
+    """Functions of (a, b, c, out) over the names in `s`, a namespace of intrinsics or of twins."""
+
+    fma, load, load_strip, store = s["fma"], s["load"], s["load_strip"], s["store"]
+    minimum, maximum, absolute, rounded = s["minimum"], s["maximum"], s["absolute"], s["rounded"]
+    where_positive, fraction, scale, like = s["where_positive"], s["fraction"], s["scale"], s["like"]
+    load_even, load_odd, splat, splat_strip = s["load_even"], s["load_odd"], s["splat"], s["splat_strip"]
+    first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
+
+    def do_fma(a, b, c, out):
+        store(out, 0, fma(load_strip(a, 3), load_strip(b, 0), load_strip(c, 1)))
+
+    def do_fma_with_numbers(a, b, c, out):
+        store(out, 0, fma(load_strip(a, 0), 1.1, -2.7))
+
+    def do_arithmetic(a, b, c, out):
+        x, y = load_strip(a, 1), load_strip(b, 2)
+        store(out, 0, (x + 2.5) * y - x / (y * y + 1.0) + (-x))
+
+    def do_min_max(a, b, c, out):
+        store(out, 0, minimum(load_strip(c, 0), load_strip(a, 0)) + maximum(load_strip(c, 0), 0.25))
+
+    def do_absolute(a, b, c, out):
+        store(out, 0, absolute(load_strip(c, 0)) + rounded(load_strip(b, 0)))
+
+    def do_where_positive(a, b, c, out):
+        store(out, 0, where_positive(load_strip(c, 0), load_strip(a, 0), -3.0))
+
+    def do_fraction(a, b, c, out):
+        store(out, 0, fraction(load_strip(b, 0)))
+
+    def do_scale(a, b, c, out):
+        store(out, 0, scale(load_strip(a, 0), load_strip(b, 0)))
+
+    def do_register(a, b, c, out):
+        store(out, 0, scale(fraction(load(b, 5)) + splat(a, 1.25), load(b, 5)))
+
+    def do_every_second(a, b, c, out):
+        store(out, 0, load_even(a, 0) - load_odd(a, 0) * splat_strip(a, 0.5) + like(load_even(a, 0), 3.0))
+
+    def do_first(a, b, c, out):
+        store(out, 0, first(load_strip(c, 0), 7))
+
+    def do_add_products(a, b, c, out):
+        store(out, 0, add_products(load(a, 0), load_strip(b, 0), load_strip(a, 1)))
+
+    def do_across(a, b, c, out):
+        out[0] = total(load(a, 0))
+        out[1] = highest(load(b, 0))
+        out[2] = total(load_strip(a, 0))
+
+    return {name: f for name, f in locals().items() if name.startswith("do_")}
+
+
+def namespace():
+    return {name: getattr(simd, name) for name in _jit.TWINS if hasattr(simd, name)}
+
+
+COMPILED_KERNELS, TWIN_KERNELS = kernels(namespace()), kernels(dict(_jit.TWINS))
+
+
+def compiled(function, dtype):
+    """The function as an entry on arrays."""
+    inner, pointer = _jit.kernel(function), simd.pointer
+
+    def outer(a, b, c, out):
+        inner(pointer(a), pointer(b), pointer(c), pointer(out))
+
+    array = types.Array(types.float32 if dtype == np.float32 else types.float64, 1, "C")
+    return _jit.entry(types.void(array, array, array, array))(outer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", COMPILED_KERNELS)
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:.*cache.*")
+def test_an_intrinsic_does_what_its_twin_does(name, dtype):
+    """In every bit where each lane is rounded once, to rounding where float64's twin rounds a fma twice."""
+    a, b, c = arrays_for(dtype)
+    got, wanted = np.zeros_like(a), np.zeros_like(a)
+    compiled(COMPILED_KERNELS[name], dtype)(a, b, c, got)
+    TWIN_KERNELS[name](a, b, c, wanted)
+    assert np.nan_to_num(wanted).any()
+    np.testing.assert_allclose(got, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_finite_checks_see_every_lane(dtype):
+    """One NaN, infinity or number out of range in any lane is found."""
+    all_finite, all_within = simd.all_finite, simd.all_within
+    load = simd.load
+
+    def check(a, b, c, out):
+        out[0] = 1.0 if all_finite(load(a, 0)) else 0.0
+        out[1] = 1.0 if all_within(load(a, 0), 0.0, 1.0) else 0.0
+
+    run = compiled(check, dtype)
+    n, out = vector.lanes(dtype), np.zeros(2, dtype)
+    fine = np.linspace(0, 1, n, dtype=dtype)
+    run(fine, fine, fine, out)
+    assert out.tolist() == [1, 1]
+    for lane in range(n):
+        for bad, finite in ((np.nan, 0), (np.inf, 0), (-np.inf, 0), (1.5, 1), (-1e-30, 1)):
+            values = fine.copy()
+            values[lane] = bad
+            run(values, values, values, out)
+            assert out.tolist() == [finite, 0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tile_products_are_one_chain_of_fma(dtype):
+    """A tile adds a[m, k] b[k, n] over k, starting from a bias row; the same as its twin, and as a product."""
+    columns, rows, n_k = tile.columns(dtype), tile.ROWS, 5
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((rows, n_k)).astype(dtype), rng.standard_normal((n_k, columns)).astype(dtype)
+    bias, out = rng.standard_normal(columns).astype(dtype), np.zeros((rows, columns), dtype)
+    tile_row, tile_fma, tile_store, tile_load = tile.tile_row, tile.tile_fma, tile.tile_store, tile.tile_load
+
+    def product(a, b, bias, out):
+        t = tile_row(bias, 0)
+        for k in range(5):
+            t = tile_fma(t, a, k, 5, b, k * columns)
+        tile_store(out, 0, columns, t)
+        tile_store(out, 0, columns, tile_load(out, 0, columns))
+
+    compiled(product, dtype)(a.ravel(), b.ravel(), bias, out.ravel())
+    twins = _jit.TWINS
+    t = twins["tile_row"](bias, 0)
+    for k in range(n_k):
+        t = twins["tile_fma"](t, a.ravel(), k, n_k, b.ravel(), k * columns)
+    np.testing.assert_allclose(out, t, rtol=4 * np.finfo(dtype).eps, atol=1e-6 if dtype == np.float32 else 1e-15)
+    np.testing.assert_allclose(out, a @ b + bias, rtol=1e-5, atol=1e-6)
