@@ -18,6 +18,7 @@ from .network import MLP
 
 MAX_CHUNK_ROWS = 8192  # float32 sums over more rows lose digits
 MAX_SLOTS = 64
+SLOT_BLOCKS_WORTH_IT = 16  # blocks beside which a slot's own cost is small
 MIN_SLOTS = 8  # wherever the batch has as many blocks, so that many threads find work
 TOTALS_BYTES = 2**24  # bound on all slots together, unless MIN_SLOTS need more
 LANES_MAX_INPUTS = 16
@@ -25,7 +26,7 @@ TILES_BLOCK_ROWS = 128
 TILES_SMALLEST_BLOCK = 32
 
 # The schedule's measures, in operations as counted by `_operations`.
-SERIAL_BELOW = 1e7  # a hand-over to threads costs some microseconds twice
+SERIAL_BELOW = 3e6  # a hand-over to threads costs some microseconds twice
 LAUNCH = 2.5e9  # less than 50 ms on one thread of a slow machine: Ctrl-C is seen between launches
 
 
@@ -62,8 +63,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     in_lanes, reason = _family(net)
     block_rows = 4 * lanes if in_lanes else _tiles_block_rows(n_rows)
     n_blocks = -(-n_rows // block_rows)
-    bound = min(MAX_SLOTS, max(MIN_SLOTS, TOTALS_BYTES // (8 * (net.n_parameters + 1))))
-    slot_blocks = -(-n_blocks // bound)
+    slot_blocks = -(-n_blocks // _most_slots(net, n_blocks))
     chunk_blocks = min(slot_blocks, max(1, MAX_CHUNK_ROWS // block_rows))
     n_slots = -(-n_blocks // slot_blocks)
     header = {
@@ -103,6 +103,12 @@ def schedule(batch: Layout, n_threads: int) -> Schedule:
         n_workers, reason = 1, "one thread, or too little work to hand over to more"
     per_worker = -(-batch.n_slots // n_workers) * batch.slot_blocks
     return Schedule(n_workers, per_worker, min(per_launch, per_worker), reason)
+
+
+def _most_slots(net: MLP, n_blocks: int) -> int:
+    """Enough slots to share out, yet few where a slot's own cost, of adding up and merging, would show."""
+    by_memory = TOTALS_BYTES // (8 * (net.n_parameters + 1))
+    return min(MAX_SLOTS, max(MIN_SLOTS, min(by_memory, n_blocks // SLOT_BLOCKS_WORTH_IT)))
 
 
 def _family(net: MLP) -> tuple[bool, str]:
@@ -158,7 +164,8 @@ def _lanes_memory(net: MLP, table: np.ndarray, memory: _Memory, strip: int, lane
     table[hidden + f.SLOPES_AT] = memory.take(n_units * strip)
     for name in (output + f.VALUES_AT, f.TARGETS_AT, f.WEIGHTS_AT, f.LOSSES_AT):
         table[name] = memory.take(strip)
-    table[f.SUMS_SIZE] = lanes * (1 + n_units * (n_in + 1 + int(net.bias)))
+    n_sums = 1 + n_units * (n_in + 1 + int(net.bias))  # dL/db2, then those of each unit, a register each
+    table[f.SUMS_SIZE] = _round_up(n_sums * lanes, strip)
     table[f.SUMS_AT] = memory.take(table[f.SUMS_SIZE])
 
 

@@ -5,7 +5,7 @@ import pytest
 from numba import types
 
 from fastbp import _jit
-from fastbp.kernels import simd, tile, vector
+from fastbp.kernels import across, simd, tile, vector
 
 pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="compares compiled code with its twins")
 
@@ -32,6 +32,7 @@ def kernels(s):
     where_positive, fraction, scale, like = s["where_positive"], s["fraction"], s["scale"], s["like"]
     load_even, load_odd, splat, splat_strip = s["load_even"], s["load_odd"], s["splat"], s["splat_strip"]
     first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
+    register_totals = s["register_totals"]
 
     def do_fma(a, b, c, out):
         store(out, 0, fma(load_strip(a, 3), load_strip(b, 0), load_strip(c, 1)))
@@ -75,11 +76,14 @@ def kernels(s):
         out[1] = highest(load(b, 0))
         out[2] = total(load_strip(a, 0))
 
+    def do_register_totals(a, b, c, out):
+        store(out, 0, register_totals(a, 1))
+
     return {name: f for name, f in locals().items() if name.startswith("do_")}
 
 
 def namespace():
-    return {name: getattr(simd, name) for name in _jit.TWINS if hasattr(simd, name)}
+    return {name: getattr(m, name) for name in _jit.TWINS for m in (simd, across) if hasattr(m, name)}
 
 
 COMPILED_KERNELS, TWIN_KERNELS = kernels(namespace()), kernels(dict(_jit.TWINS))
@@ -112,7 +116,7 @@ def test_an_intrinsic_does_what_its_twin_does(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_finite_checks_see_every_lane(dtype):
     """One NaN, infinity or number out of range in any lane is found."""
-    all_finite, all_within = simd.all_finite, simd.all_within
+    all_finite, all_within = across.all_finite, across.all_within
     load = simd.load
 
     def check(a, b, c, out):

@@ -10,18 +10,8 @@ import numpy as np
 from .. import activations, losses
 from .._jit import kernel
 from . import scalar
-from .simd import (
-    all_finite,
-    all_within,
-    first,
-    fma,
-    highest,
-    load,
-    register_size,
-    splat,
-    store,
-    total,
-)
+from .across import all_finite, all_within, first, highest, total
+from .simd import fma, load, register_size, splat, store
 
 # Codes as globals, so that the compiler sees constants.
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH = range(len(activations.NAMES))

@@ -13,6 +13,7 @@ from numba import types
 
 from .._jit import Entry, entry, kernel, prange
 from . import lanes, tiles
+from .across import first, total
 from .fields import (
     BLOCK_ROWS,
     CHUNK_BLOCKS,
@@ -40,7 +41,7 @@ from .fields import (
     WEIGHTS,
     WORKER_SIZE,
 )
-from .simd import first, load, pointer, register_size, splat, total
+from .simd import load, pointer, register_size, splat
 from .tiles import record
 
 

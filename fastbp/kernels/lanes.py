@@ -14,6 +14,7 @@ import numpy as np
 
 from .._jit import kernel
 from . import scalar
+from .across import add_products, all_finite, register_totals
 from .elementwise import SIGMOID, activate, load_sample_weights, loss_of_elements, respond, targets_allowed
 from .fields import (
     ACTIVATION,
@@ -36,27 +37,14 @@ from .fields import (
     RESPONSE,
     SLOPES_AT,
     SUMS_AT,
+    SUMS_SIZE,
     TARGETS_AT,
     VALUES_AT,
     WEIGHTS,
     WEIGHTS_AT,
     record,
 )
-from .simd import (
-    add_products,
-    all_finite,
-    fma,
-    like,
-    load,
-    load_even,
-    load_odd,
-    load_strip,
-    register_size,
-    splat_strip,
-    store,
-    strip_size,
-    total,
-)
+from .simd import fma, like, load, load_even, load_odd, load_strip, register_size, splat_strip, store, strip_size
 
 HIDDEN, OUTPUT = record(0), record(1)
 
@@ -225,22 +213,24 @@ def add_to(memory, at, a, b):
 
 @kernel
 def fold(plan, vector, memory, base, totals, totals_at):
-    """Add the chunk's sums to the slot's totals, in float64."""
+    """Add the chunk's sums to the slot's totals, in float64. Each sum is a register, whose lanes are added up first."""
     n_in, n_hidden, size = plan[N_INPUTS], plan[HIDDEN + N_OUT], register_size(memory)
-    w1, w2 = totals_at + plan[HIDDEN + WEIGHTS], totals_at + plan[OUTPUT + WEIGHTS]
+    w1, b1 = totals_at + plan[HIDDEN + WEIGHTS], totals_at + plan[HIDDEN + BIASES]
+    w2, b2 = totals_at + plan[OUTPUT + WEIGHTS], totals_at + plan[OUTPUT + BIASES]
     at = base + plan[SUMS_AT]
+    for i in range(0, plan[SUMS_SIZE], strip_size(memory)):
+        store(memory, at + i // size, register_totals(memory, at + i))
     if plan[BIAS]:
-        totals[totals_at + plan[OUTPUT + BIASES]] += total(load(memory, at))
-    at += size
+        totals[b2] += memory[at]
+    at += 1
     for j in range(n_hidden):
-        factor = vector[plan[OUTPUT + WEIGHTS] + j]
-        totals[w2 + j] += total(load(memory, at))
-        if plan[BIAS]:
-            b1 = totals_at + plan[HIDDEN + BIASES]
-            totals[b1 + j] += factor * np.float64(total(load(memory, at + (1 + n_in) * size)))
+        factor = np.float64(vector[plan[OUTPUT + WEIGHTS] + j])
+        totals[w2 + j] += memory[at]
         for k in range(n_in):
-            totals[w1 + k * n_hidden + j] += factor * np.float64(total(load(memory, at + (1 + k) * size)))
-        at += (n_in + 1 + plan[BIAS]) * size
+            totals[w1 + k * n_hidden + j] += factor * memory[at + 1 + k]
+        if plan[BIAS]:
+            totals[b1 + j] += factor * memory[at + 1 + n_in]
+        at += n_in + 1 + plan[BIAS]
 
 
 @kernel

@@ -14,15 +14,11 @@
     where_positive(z, a, b)         b where z <= 0, else a: so NaN takes a, and is not hidden by a constant b
     fraction(z), scale(p, z)        z - floor(z), 0 for an infinite z; and p 2^floor(z)
     polynomial(float32=, float64=)  makes p(v) = c_0 + c_1 v + ... by Horner's rule, coefficients by dtype
-    first(v, n)                     lanes from n on are 0
-    add_products(s, a, b)           s + a_r b_r over the registers r of two strips, in order: 64 terms into 16 lanes
-    total(v), highest(v)            sum and maximum over the lanes, in a fixed order
-    all_finite(v), all_within(v, low, high)
 
 Kernels pass pointers instead of arrays: one word, no reference counts, no wrap-around of negative indices; a[i] works
 as for arrays. Indices count elements, and the caller owns every one of them.
 No fast-math flag is set: what is written is what is computed. Under NUMBA_DISABLE_JIT=1 a vector is a NumPy array
-and each name is its NumPy twin, against which the compiled form is tested.
+and each name is its NumPy twin, against which the compiled form is tested. What looks across lanes is in `across`.
 """
 
 import numpy as np
@@ -43,7 +39,6 @@ from .vector import (
     llvm_integers,
     load_at,
     register_of,
-    splat_value,
     store_at,
 )
 
@@ -72,7 +67,11 @@ def load(typing, a, at):
     return _load(1, a)
 
 
-@intrinsic(twin=lambda a, at: a[at : at + STRIP_REGISTERS * lanes(a.dtype)].copy())
+def twin_load_strip(a, at):
+    return a[at : at + STRIP_REGISTERS * lanes(a.dtype)].copy()
+
+
+@intrinsic(twin=twin_load_strip)
 def load_strip(typing, a, at):
     return _load(STRIP_REGISTERS, a)
 
@@ -160,13 +159,13 @@ def _llvm(name):
     return lambda builder, vector, *operands: call(builder, name, operands[0].type, operands)
 
 
-def _twin_fma(a, b, c):
+def twin_fma(a, b, c):
     # One rounding for float32; float64 has no wider type and rounds twice.
     vector = next(v for v in (a, b, c) if isinstance(v, np.ndarray))
     return (np.multiply(a, b, dtype=np.float64) + c).astype(vector.dtype)
 
 
-@intrinsic(twin=_twin_fma)
+@intrinsic(twin=twin_fma)
 def fma(typing, a, b, c):
     return elementwise(_llvm("llvm.fma"), a, b, c)
 
@@ -225,7 +224,7 @@ def polynomial(*, float32, float64):
         coefficients = float32 if v.dtype == np.float32 else float64
         value = v.dtype.type(coefficients[-1])
         for c in coefficients[-2::-1]:
-            value = _twin_fma(value, v, v.dtype.type(c))
+            value = twin_fma(value, v, v.dtype.type(c))
         return value
 
     @intrinsic(twin=twin)
@@ -301,98 +300,3 @@ def _twin_scale(p, z):
 @intrinsic(twin=_twin_scale)
 def scale(typing, p, z):
     return elementwise(_write_scale, p, z)
-
-
-# -- across lanes ----------------------------------------------------------------------------------------------------
-
-
-@intrinsic(twin=lambda v, n: np.where(np.arange(len(v)) < n, v, 0).astype(v.dtype))
-def first(typing, v, n):
-    def emit(context, builder, sig, arguments):
-        value, count = arguments
-        integers = ir.VectorType(INDEX, v.n)
-        numbers = ir.Constant(integers, list(range(v.n)))
-        kept = builder.icmp_signed("<", numbers, splat_value(builder, count, integers))
-        return builder.select(kept, value, ir.Constant(value.type, None))
-
-    return v(v, types.intp), emit
-
-
-def _twin_add_products(s, a, b):
-    for part_a, part_b in zip(a.reshape(-1, len(s)), b.reshape(-1, len(s)), strict=True):
-        s = _twin_fma(part_a, part_b, s)
-    return s
-
-
-@intrinsic(twin=_twin_add_products)
-def add_products(typing, s, a, b):
-    def emit(context, builder, sig, arguments):
-        total_value, left, right = arguments
-        for r in range(a.n // s.n):
-            parts = [register_of(builder, v, r, s.n) for v in (left, right)]
-            total_value = call(builder, "llvm.fma", total_value.type, [*parts, total_value])
-        return total_value
-
-    return s(s, a, b), emit
-
-
-def _twin_total(v):
-    while len(v) > 1:
-        v = v[: len(v) // 2] + v[len(v) // 2 :]
-    return v[0]
-
-
-@intrinsic(twin=_twin_total)
-def total(typing, v):
-    def emit(context, builder, sig, arguments):
-        # Halves are added until one lane is left: an order of our own, the same on every machine.
-        value = arguments[0]
-        while value.type.count > 1:
-            n = value.type.count // 2
-            value = builder.fadd(register_of(builder, value, 0, n), register_of(builder, value, 1, n))
-        return builder.extract_element(value, ir.IntType(32)(0))
-
-    return v.dtype(v), emit
-
-
-@intrinsic(twin=np.max)
-def highest(typing, v):
-    def emit(context, builder, sig, arguments):
-        value = arguments[0]
-        while value.type.count > 1:
-            n = value.type.count // 2
-            halves = [register_of(builder, value, i, n) for i in range(2)]
-            value = call(builder, "llvm.maxnum", halves[0].type, halves)
-        return builder.extract_element(value, ir.IntType(32)(0))
-
-    return v.dtype(v), emit
-
-
-def _all(builder, mask):
-    """Whether every lane of a vector of booleans holds."""
-    bits = ir.IntType(mask.type.count)
-    return builder.icmp_unsigned("==", builder.bitcast(mask, bits), ir.Constant(bits, -1))
-
-
-@intrinsic(twin=lambda v: bool(np.isfinite(v).all()))
-def all_finite(typing, v):
-    def emit(context, builder, sig, arguments):
-        # On the exponent's bits, so that no optimisation of floating-point comparisons can remove it.
-        exponent = 0x7F800000 if v.dtype.bitwidth == 32 else 0x7FF0000000000000
-        integers = llvm_integers(v)
-        pattern = ir.Constant(integers, [exponent] * v.n)
-        bits = builder.and_(builder.bitcast(arguments[0], integers), pattern)
-        return _all(builder, builder.icmp_signed("!=", bits, pattern))
-
-    return types.boolean(v), emit
-
-
-@intrinsic(twin=lambda v, low, high: bool(((v >= low) & (v <= high)).all()))
-def all_within(typing, v, low, high):
-    def emit(context, builder, sig, arguments):
-        value, *bounds = arguments
-        lowest, highest_ = (as_vector(context, builder, b, t, v) for b, t in zip(bounds, (low, high), strict=True))
-        above = builder.fcmp_ordered(">=", value, lowest)
-        return _all(builder, builder.and_(above, builder.fcmp_ordered("<=", value, highest_)))
-
-    return types.boolean(v, low, high), emit
