@@ -294,12 +294,11 @@ def resolve_threads(n_threads: int | None = None) -> int:
     1 in a process forked from one whose OpenMP or TBB threads had started: only the serial path is open there.
     ThreadError above Numba's maximum, InputError for what is no positive integer.
     """
-    from_environment = os.environ.get("FASTBP_NUM_THREADS")
     if n_threads is not None:
         n = _checked(n_threads, "n_threads")
     elif _default_threads is not None:
         n = _default_threads
-    elif from_environment:
+    elif from_environment := os.environ.get("FASTBP_NUM_THREADS"):
         n = _checked(int(from_environment) if from_environment.isdecimal() else from_environment, "FASTBP_NUM_THREADS")
     else:
         # Asking Numba would start its threads; until they run its setting is its maximum.

@@ -188,6 +188,7 @@ class _Batch:
         self.memory = _aligned(self.schedule.n_workers * self.layout.worker_size, dtype)
         self.totals = np.empty(self.layout.n_slots * (net.n_parameters + 1))
         self.status = np.zeros(self.schedule.n_workers, np.int64)
+        self._wanted: tuple[Any, ...] = ()
         self._in_use = in_use
 
     def __enter__(self) -> _Batch:
@@ -200,8 +201,11 @@ class _Batch:
         self, call: _Data, mode: int, out: np.ndarray, scale: float = 1.0, l1: float = 0.0, l2: float = 0.0
     ) -> tuple[np.ndarray, ...]:
         """The arguments that all entries share."""
-        self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
-        self.fields[fields.MODE : fields.HEADER] = mode, call.y.dtype == np.int64, call.sample_weight.size > 0
+        wanted = (mode, call.y.dtype == np.int64, call.sample_weight.size > 0, scale, l1, l2)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.fields[fields.MODE : fields.HEADER] = wanted[:3]
+            self.constants[: fields.LOSS_PARAMETER] = wanted[3:]
         return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, out)
 
 

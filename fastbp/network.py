@@ -5,6 +5,7 @@ a_0 = x,   z_l = a_{l-1} W_l + b_l,   a_l = activation_l(z_l)  (hidden layers), 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ class Layer(NamedTuple):
     biases: slice
 
 
+@functools.cache
 def _late(module: str) -> Any:
     """The one upward import: a network's methods are calls of modules below it, loaded on first use.
 

@@ -1,0 +1,98 @@
+"""The elementary functions: how far they are from the truth, over the whole range, in both dtypes."""
+
+import mpmath
+import numpy as np
+import pytest
+from numba import types
+
+from fastbp import _jit, activations, losses, reference
+from fastbp.kernels import elementwise, scalar, simd
+
+DTYPES = (np.float32, np.float64)
+
+
+def apply(function, values):
+    """The kernel over an array of values, whose number is a multiple of every register."""
+    load, store, size_of, pointer = simd.load, simd.store, simd.register_size, simd.pointer
+
+    def run(out, values):
+        source, to = pointer(values), pointer(out)
+        for i in range(0, len(values), size_of(source)):
+            store(to, i, function(load(source, i)))
+
+    array = types.Array(types.float32 if values.dtype == np.float32 else types.float64, 1, "C")
+    out = np.empty_like(values)
+    _jit.entry(types.void(array, array))(run)(out, values)
+    return out
+
+
+def grid(dtype, reach):
+    """Numbers of every size up to `reach`, of both signs, and 0."""
+    small = np.geomspace(1e-30, reach, 2047)
+    return np.concatenate([-small[::-1], [0, 0], small]).astype(dtype)
+
+
+def exact(function, values):
+    """The function in 40 digits, rounded to float64."""
+    with mpmath.workdps(40):
+        return np.array([float(function(mpmath.mpf(float(v)))) for v in values])
+
+
+# kernel, truth, reach of the arguments, relative error allowed in units of eps
+FUNCTIONS = {
+    "exp2": (scalar.exp2, lambda z: mpmath.mpf(2) ** z, 125, 2),
+    "logistic": (scalar.logistic, lambda z: 1 / (1 + mpmath.exp(-z)), 80, 80),
+    "logistic near 0": (scalar.logistic, lambda z: 1 / (1 + mpmath.exp(-z)), 4, 4),
+    "normal_cdf": (scalar.normal_cdf, lambda z: mpmath.erfc(-z / mpmath.sqrt(2)) / 2, 9, 80),
+}
+
+
+@pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.filterwarnings("ignore:.*cache.*")
+def test_relative_error(name, dtype):
+    """Within the stated multiples of eps; the rounded z log2(e) costs |z| of them."""
+    function, truth, reach, units = FUNCTIONS[name]
+    values = grid(dtype, reach)
+    wanted = exact(truth, values)
+    got = apply(function, values).astype(np.float64)
+    assert np.max(np.abs(got - wanted) / wanted) < units * np.finfo(dtype).eps
+
+
+@pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:.*cache.*")
+def test_tanh_and_expm1_keep_their_digits_near_zero(dtype):
+    """tanh(z) and 2^z - 1 lose no relative accuracy as z goes to 0."""
+    tanh = scalar.tanh
+    first_of = _jit.kernel(lambda v: tanh(v, 0.0)[0])
+    values = grid(dtype, 10)
+    values = values[values != 0]
+    values = values[: len(values) // 64 * 64]
+    wanted = exact(mpmath.tanh, values)
+    assert np.max(np.abs(apply(first_of, values) / wanted - 1)) < 8 * np.finfo(dtype).eps
+    below = -np.abs(values)
+    wanted = exact(lambda z: mpmath.expm1(z * mpmath.log(2)), below)
+    assert np.max(np.abs(apply(scalar.exp2_less_one, below) / wanted - 1)) < 4 * np.finfo(dtype).eps
+
+
+@pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:.*cache.*")
+def test_ends_of_the_range(dtype):
+    """0 and inf beyond the range; exactly 1 and 1/2 at 0; NaN stays NaN."""
+    values = np.resize(np.array([-np.inf, -1e30, 0.0, 1e30, np.inf, np.nan], dtype), 96)
+    np.testing.assert_array_equal(apply(scalar.exp2, values)[:6], [0, 0, 1, np.inf, np.inf, np.nan])
+    np.testing.assert_array_equal(apply(scalar.logistic, values)[:6], [0, 0, 0.5, 1, 1, np.nan])
+    np.testing.assert_allclose(apply(scalar.normal_cdf, values)[1:4], [0, 0.5, 1], rtol=np.finfo(dtype).eps)
+
+
+def test_codes_follow_the_tables():
+    """A kernel's code of an activation or loss is its place in the table of names."""
+    for name in activations.NAMES:
+        assert getattr(elementwise, name.upper()) == activations.named(name).code
+    for name in losses.NAMES:
+        assert getattr(elementwise, name.upper()) == losses.named(name).code
+    assert len(losses.NAMES) == elementwise.PULLBACK
+    assert set(reference.ACTIVATIONS) == set(activations.NAMES)
