@@ -5,7 +5,7 @@ import pytest
 from numba import types
 
 from fastbp import _jit
-from fastbp.kernels import across, simd, tile, vector
+from fastbp.kernels import across, power, simd, tile, vector
 
 pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="compares compiled code with its twins")
 
@@ -29,7 +29,8 @@ def kernels(s):
 
     fma, load, load_strip, store = s["fma"], s["load"], s["load_strip"], s["store"]
     minimum, maximum, absolute, rounded = s["minimum"], s["maximum"], s["absolute"], s["rounded"]
-    where_positive, fraction, scale, like = s["where_positive"], s["fraction"], s["scale"], s["like"]
+    where_positive, power_of_fraction = s["where_positive"], s["power_of_fraction"]
+    scale, like = s["scale"], s["like"]
     load_even, load_odd, splat, splat_strip = s["load_even"], s["load_odd"], s["splat"], s["splat_strip"]
     first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
     register_totals = s["register_totals"]
@@ -53,14 +54,14 @@ def kernels(s):
     def do_where_positive(a, b, c, out):
         store(out, 0, where_positive(load_strip(c, 0), load_strip(a, 0), -3.0))
 
-    def do_fraction(a, b, c, out):
-        store(out, 0, fraction(load_strip(b, 0)))
+    def do_power_of_fraction(a, b, c, out):
+        store(out, 0, power_of_fraction(load_strip(b, 0)))
 
     def do_scale(a, b, c, out):
         store(out, 0, scale(load_strip(a, 0), load_strip(b, 0)))
 
     def do_register(a, b, c, out):
-        store(out, 0, scale(fraction(load(b, 5)) + splat(a, 1.25), load(b, 5)))
+        store(out, 0, scale(power_of_fraction(load(b, 5)) + splat(a, 1.25), load(b, 5)))
 
     def do_every_second(a, b, c, out):
         store(out, 0, load_even(a, 0) - load_odd(a, 0) * splat_strip(a, 0.5) + like(load_even(a, 0), 3.0))
@@ -83,7 +84,7 @@ def kernels(s):
 
 
 def namespace():
-    return {name: getattr(m, name) for name in _jit.TWINS for m in (simd, across) if hasattr(m, name)}
+    return {name: getattr(m, name) for name in _jit.TWINS for m in (simd, across, power) if hasattr(m, name)}
 
 
 COMPILED_KERNELS, TWIN_KERNELS = kernels(namespace()), kernels(dict(_jit.TWINS))

@@ -10,7 +10,8 @@ An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations`
 import math
 
 from .._jit import kernel
-from .simd import absolute, fma, fraction, like, maximum, minimum, polynomial, rounded, scale, where_positive
+from .power import power_of_fraction, scale
+from .simd import absolute, fma, like, maximum, minimum, polynomial, rounded, where_positive
 
 LOG2_E = math.log2(math.e)
 SQRT_HALF = math.sqrt(0.5)
@@ -19,14 +20,6 @@ SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 # fmt: off
-# 2^f for 0 <= f < 1, exactly 1 at 0: 8.3e-8 and 4.3e-18.
-_power_of_two = polynomial(
-    float32=(1.0, 0.69315131180026918, 0.24016445020136963, 0.055799912946571173, 0.0090170305283189355,
-             0.0018671299794448822),
-    float64=(1.0, 0.69314718055994653, 0.24022650695904278, 0.055504108665901198, 0.0096181290972450296,
-             0.0013333558734919515, 0.00015403509283703691, 1.5253231141364263e-5, 1.3207697492090331e-6,
-             1.0258188854184174e-7, 6.5386085534992547e-9, 6.3014781174337789e-10),
-)
 # (2^f - 1) / f for |f| <= 1/2: 1.3e-8 and 2.8e-19.
 _power_of_two_less_one = polynomial(
     float32=(0.69314718802622878, 0.24022650760568127, 0.055503571142190778, 0.0096180825572778515,
@@ -64,7 +57,7 @@ _log_erfc = polynomial(
 @kernel
 def exp2(z):
     """2^z; 0 and inf beyond the range."""
-    return scale(_power_of_two(fraction(z)), z)
+    return scale(power_of_fraction(z), z)
 
 
 @kernel

@@ -12,13 +12,13 @@
     minimum(a, b), maximum(a, b)    lane by lane; a NaN in a stays
     absolute(a), rounded(a)         |a|; the nearest whole number, ties to even
     where_positive(z, a, b)         b where z <= 0, else a: so NaN takes a, and is not hidden by a constant b
-    fraction(z), scale(p, z)        z - floor(z), 0 for an infinite z; and p 2^floor(z)
     polynomial(float32=, float64=)  makes p(v) = c_0 + c_1 v + ... by Horner's rule, coefficients by dtype
 
 Kernels pass pointers instead of arrays: one word, no reference counts, no wrap-around of negative indices; a[i] works
 as for arrays. Indices count elements, and the caller owns every one of them.
 No fast-math flag is set: what is written is what is computed. Under NUMBA_DISABLE_JIT=1 a vector is a NumPy array
-and each name is its NumPy twin, against which the compiled form is tested. What looks across lanes is in `across`.
+and each name is its NumPy twin, against which the compiled form is tested. What looks across lanes is in
+`across`, powers of two are in `power`.
 """
 
 import numpy as np
@@ -27,18 +27,16 @@ from numba import types
 
 from .._jit import intrinsic
 from .vector import (
-    HAS_SCALEF,
     INDEX,
     STRIP_REGISTERS,
     Vector,
     as_vector,
-    by_register,
     call,
+    constant,
     elementwise,
+    is_float32,
     lanes,
-    llvm_integers,
     load_at,
-    register_of,
     store_at,
 )
 
@@ -213,19 +211,10 @@ def polynomial(*, float32, float64):
     """p(v) = c[0] + c[1] v + c[2] v^2 + ... by Horner's rule with fma; coefficients for each dtype, lowest first."""
 
     def write(builder, vector, v):
-        coefficients = float32 if vector.dtype.bitwidth == 32 else float64
-        constants = [ir.Constant(v.type, [_rounded(c, vector)] * vector.n) for c in coefficients]
-        value = constants.pop()
-        while constants:
-            value = call(builder, "llvm.fma", v.type, [value, v, constants.pop()])
-        return value
+        return horner(builder, vector, float32 if is_float32(vector) else float64, v)
 
     def twin(v):
-        coefficients = float32 if v.dtype == np.float32 else float64
-        value = v.dtype.type(coefficients[-1])
-        for c in coefficients[-2::-1]:
-            value = twin_fma(value, v, v.dtype.type(c))
-        return value
+        return twin_horner(float32 if v.dtype == np.float32 else float64, v)
 
     @intrinsic(twin=twin)
     def p(typing, v):
@@ -234,69 +223,17 @@ def polynomial(*, float32, float64):
     return p
 
 
-def _rounded(constant, vector):
-    return float(np.float32(constant)) if vector.dtype.bitwidth == 32 else float(constant)
+def horner(builder, vector, coefficients, v):
+    """c[0] + c[1] v + c[2] v^2 + ... by fma."""
+    constants = [constant(vector, c) for c in coefficients]
+    value = constants.pop()
+    while constants:
+        value = call(builder, "llvm.fma", v.type, [value, v, constants.pop()])
+    return value
 
 
-# -- powers of two ---------------------------------------------------------------------------------------------------
-
-
-def _avx512(builder, vector, name, value, *rest):
-    """An AVX-512 instruction on one register, all lanes, rounding as set."""
-    kind = "ps" if vector.dtype.bitwidth == 32 else "pd"
-    mask = ir.Constant(ir.IntType(lanes(vector.dtype)), -1)
-    arguments = [value, *rest, ir.Constant(value.type, None), mask, ir.IntType(32)(4)]
-    return call(builder, f"llvm.x86.avx512.mask.{name}.{kind}.512", value.type, arguments, suffix="")
-
-
-def _write_fraction(builder, vector, z):
-    if HAS_SCALEF:
-        toward_minus_infinity = ir.IntType(32)(0b1001)
-        return by_register(
-            builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, toward_minus_infinity)
-        )
-    bound = 2.0**20  # any number whose fraction is still exact; an infinite z must not give inf - inf
-    z = _clamped(builder, z, bound)
-    return builder.fsub(z, call(builder, "llvm.floor", z.type, [z]))
-
-
-def _write_scale(builder, vector, p, z):
-    if HAS_SCALEF:
-        n = lanes(vector.dtype)
-        parts = iter([register_of(builder, z, r, n) for r in range(vector.n // n)])
-        return by_register(builder, vector, p, lambda part: _avx512(builder, vector, "scalef", part, next(parts)))
-    bits, bias, limit = (23, 127, 160.0) if vector.dtype.bitwidth == 32 else (52, 1023, 1100.0)
-    integers = llvm_integers(vector)
-
-    def constant(number):
-        return ir.Constant(integers, [number] * vector.n)
-
-    floor = call(builder, "llvm.floor", z.type, [_clamped(builder, z, limit)])
-    n = builder.fptosi(floor, integers)
-    half = builder.ashr(n, constant(1))
-    # Two factors, because one would overflow where the result is subnormal or p carries the last bit.
-    for exponent in (half, builder.sub(n, half)):
-        factor = builder.shl(builder.add(exponent, constant(bias)), constant(bits))
-        p = builder.fmul(p, builder.bitcast(factor, p.type))
-    return p
-
-
-def _clamped(builder, z, bound):
-    z = call(builder, "llvm.minnum", z.type, [z, ir.Constant(z.type, [bound] * z.type.count)])
-    return call(builder, "llvm.maxnum", z.type, [z, ir.Constant(z.type, [-bound] * z.type.count)])
-
-
-@intrinsic(twin=lambda z: np.where(np.isinf(z), 0, z - np.floor(np.where(np.isinf(z), 0, z))).astype(z.dtype))
-def fraction(typing, z):
-    return elementwise(_write_fraction, z)
-
-
-def _twin_scale(p, z):
-    n = np.nan_to_num(np.floor(np.clip(z, -3000, 3000)))
-    with np.errstate(over="ignore", under="ignore"):
-        return np.ldexp(p, n.astype(np.int64)).astype(p.dtype)
-
-
-@intrinsic(twin=_twin_scale)
-def scale(typing, p, z):
-    return elementwise(_write_scale, p, z)
+def twin_horner(coefficients, v):
+    value = v.dtype.type(coefficients[-1])
+    for c in coefficients[-2::-1]:
+        value = twin_fma(value, v, v.dtype.type(c))
+    return value

@@ -50,6 +50,16 @@ def llvm_integers(vector):
     return ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.n)
 
 
+def is_float32(vector):
+    return vector.dtype.bitwidth == 32
+
+
+def constant(vector, number):
+    """The number, rounded to the dtype, in every lane."""
+    value = float(np.float32(number)) if is_float32(vector) else float(number)
+    return ir.Constant(llvm_vector(vector), [value] * vector.n)
+
+
 # -- writing instructions --------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,132 @@
+"""Powers of two, the function under every other exponential.
+
+    power_of_fraction(z)     2^(z - floor(z)), 1 for an infinite z
+    scale(p, z)              p 2^floor(z); 0 and inf beyond the range
+
+With AVX-512, z = floor(z) + i / M + f: the 2^(i / M) are a table in two registers (M = 32 in float32, 16 in float64),
+from which one instruction picks a number for every lane, and for so small an f, 2^f - 1 = f (c_1 + c_2 f + ...) takes 2
+coefficients in float32 and 6 in float64. Elsewhere M = 1, and a polynomial of degree 5 or 11 does the work.
+Coefficients are minimax fits, computed with 50 digits.
+"""
+
+import numpy as np
+from llvmlite import ir
+
+from .._jit import intrinsic
+from .simd import horner, twin_horner
+from .vector import (
+    HAS_SCALEF,
+    by_register,
+    call,
+    constant,
+    elementwise,
+    is_float32,
+    lanes,
+    llvm_integers,
+    register_of,
+)
+
+# fmt: off
+# (2^f - 1) / f for 0 <= f < 1/32 and for 0 <= f < 1/16; the relative error of 2^f is 6.6e-8 and 7.6e-18.
+_SHORT_FLOAT32 = (0.69312373160101415, 0.24265269251775118)
+_SHORT_FLOAT64 = (0.69314718055993774, 0.24022650696146328, 0.055504108419540569, 0.0096181408031274491,
+                  0.0013330742239606787, 0.00015736283143053644)
+# 2^f for 0 <= f < 1, exactly 1 at 0: 8.3e-8 and 4.3e-18.
+_LONG_FLOAT32 = (1.0, 0.69315131180026918, 0.24016445020136963, 0.055799912946571173, 0.0090170305283189355,
+                 0.0018671299794448822)
+_LONG_FLOAT64 = (1.0, 0.69314718055994653, 0.24022650695904278, 0.055504108665901198, 0.0096181290972450296,
+                 0.0013333558734919515, 0.00015403509283703691, 1.5253231141364263e-5, 1.3207697492090331e-6,
+                 1.0258188854184174e-7, 6.5386085534992547e-9, 6.3014781174337789e-10)
+# fmt: on
+
+
+def _avx512(builder, vector, name, value, *rest):
+    """An AVX-512 instruction on one register, all lanes, rounding as set."""
+    kind = "ps" if is_float32(vector) else "pd"
+    mask = ir.Constant(ir.IntType(lanes(vector.dtype)), -1)
+    arguments = [value, *rest, ir.Constant(value.type, None), mask, ir.IntType(32)(4)]
+    return call(builder, f"llvm.x86.avx512.mask.{name}.{kind}.512", value.type, arguments, suffix="")
+
+
+def _write_fraction(builder, vector, z, bits=0):
+    """What is left of z below its digit 2^-bits, rounding down; 0 for an infinite z."""
+    if HAS_SCALEF:
+        control = ir.IntType(32)(bits << 4 | 0b1001)
+        return by_register(builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, control))
+    z = _clamped(builder, vector, z, 2.0**20)  # whose fraction is 0 in float32; inf - inf would be NaN
+    return builder.fsub(z, call(builder, "llvm.floor", z.type, [z]))
+
+
+def _clamped(builder, vector, z, bound):
+    """z within +-bound; NaN stays."""
+    for comparison, limit in ((">", constant(vector, bound)), ("<", constant(vector, -bound))):
+        z = builder.select(builder.fcmp_ordered(comparison, z, limit), limit, z)
+    return z
+
+
+def _write_power_of_fraction(builder, vector, z):
+    if not HAS_SCALEF:
+        fraction = _write_fraction(builder, vector, z)
+        return horner(builder, vector, _LONG_FLOAT32 if is_float32(vector) else _LONG_FLOAT64, fraction)
+    bits, mantissa = (5, 23) if is_float32(vector) else (4, 52)
+    f = _write_fraction(builder, vector, z, bits)
+    # Added to this number, z - f leaves i in its lowest bits; a z too large for that is 0 or inf after scaling.
+    shifted = builder.fadd(builder.fsub(z, f), constant(vector, 1.5 * 2.0 ** (mantissa - bits)))
+    power = by_register(builder, vector, shifted, lambda part: _look_up(builder, vector, part, 2**bits))
+    short = horner(builder, vector, _SHORT_FLOAT32 if is_float32(vector) else _SHORT_FLOAT64, f)
+    return call(builder, "llvm.fma", z.type, [power, builder.fmul(f, short), power])
+
+
+def _look_up(builder, vector, part, n):
+    """2^(i / n) for the i in the lowest bits of each lane."""
+    dtype = np.float32 if is_float32(vector) else np.float64
+    powers = [float(dtype(p)) for p in np.exp2(np.arange(n, dtype=np.longdouble) / n)]
+    low, high = (ir.Constant(part.type, half) for half in (powers[: n // 2], powers[n // 2 :]))
+    kind = "ps" if is_float32(vector) else "pd"
+    integers = ir.VectorType(ir.IntType(vector.dtype.bitwidth), part.type.count)
+    arguments = [low, builder.bitcast(part, integers), high]
+    return call(builder, f"llvm.x86.avx512.vpermi2var.{kind}.512", part.type, arguments, suffix="")
+
+
+def _twin_power_of_fraction(z):
+    fraction = np.where(np.isinf(z), 0, z - np.floor(np.where(np.isinf(z), 0, z))).astype(z.dtype)
+    return twin_horner(_LONG_FLOAT32 if z.dtype == np.float32 else _LONG_FLOAT64, fraction)
+
+
+@intrinsic(twin=_twin_power_of_fraction)
+def power_of_fraction(typing, z):
+    return elementwise(_write_power_of_fraction, z)
+
+
+def _write_scale(builder, vector, p, z):
+    if HAS_SCALEF:
+        n = lanes(vector.dtype)
+        parts = iter([register_of(builder, z, r, n) for r in range(vector.n // n)])
+        return by_register(builder, vector, p, lambda part: _avx512(builder, vector, "scalef", part, next(parts)))
+    bits, bias, limit = (23, 127, 160.0) if is_float32(vector) else (52, 1023, 1100.0)
+    integers = llvm_integers(vector)
+
+    def whole(number):
+        return ir.Constant(integers, [number] * vector.n)
+
+    # A NaN, whose p is NaN as well, must not reach the conversion to integers.
+    not_nan = builder.select(builder.fcmp_ordered("ord", z, z), z, constant(vector, 0.0))
+    floor = call(builder, "llvm.floor", z.type, [_clamped(builder, vector, not_nan, limit)])
+    n = builder.fptosi(floor, integers)
+    half = builder.ashr(n, whole(1))
+    # Two factors, because one would overflow where the result is subnormal or p carries the last bit.
+    for exponent in (half, builder.sub(n, half)):
+        factor = builder.shl(builder.add(exponent, whole(bias)), whole(bits))
+        p = builder.fmul(p, builder.bitcast(factor, p.type))
+    return p
+
+
+def _twin_scale(p, z):
+    n = np.nan_to_num(np.floor(np.clip(z, -3000, 3000)))
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(p, n.astype(np.int64)).astype(p.dtype)
+
+
+@intrinsic(twin=_twin_scale)
+def scale(typing, p, z):
+    return elementwise(_write_scale, p, z)
