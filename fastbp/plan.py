@@ -161,12 +161,13 @@ def _lanes_memory(net: MLP, table: np.ndarray, memory: _Memory, strip: int, lane
     table[output + f.BIASES_AT] = memory.take(1)
     table[f.INPUTS_AT] = memory.take(n_in * strip)
     table[hidden + f.VALUES_AT] = memory.take(n_units * strip)
-    table[hidden + f.SLOPES_AT] = memory.take(n_units * strip)
     for name in (output + f.VALUES_AT, f.TARGETS_AT, f.WEIGHTS_AT, f.LOSSES_AT):
         table[name] = memory.take(strip)
     n_sums = 1 + n_units * (n_in + 1 + int(net.bias))  # dL/db2, then those of each unit, a register each
     table[f.SUMS_SIZE] = _round_up(n_sums * lanes, strip)
     table[f.SUMS_AT] = memory.take(table[f.SUMS_SIZE])
+    # Last, because sigmoids need none: what they use stays together, and in the first-level cache.
+    table[hidden + f.SLOPES_AT] = memory.take(n_units * strip)
 
 
 def _tiles_memory(net: MLP, table: np.ndarray, memory: _Memory, rows: int, lanes: int, tile: tuple[int, int]) -> None:

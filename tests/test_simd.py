@@ -29,7 +29,7 @@ def kernels(s):
 
     fma, load, load_strip, store = s["fma"], s["load"], s["load_strip"], s["store"]
     minimum, maximum, absolute, rounded = s["minimum"], s["maximum"], s["absolute"], s["rounded"]
-    where_positive, power_of_fraction = s["where_positive"], s["power_of_fraction"]
+    where_positive, exp2 = s["where_positive"], s["exp2"]
     scale, like = s["scale"], s["like"]
     load_even, load_odd, splat, splat_strip = s["load_even"], s["load_odd"], s["splat"], s["splat_strip"]
     first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
@@ -54,14 +54,14 @@ def kernels(s):
     def do_where_positive(a, b, c, out):
         store(out, 0, where_positive(load_strip(c, 0), load_strip(a, 0), -3.0))
 
-    def do_power_of_fraction(a, b, c, out):
-        store(out, 0, power_of_fraction(load_strip(b, 0)))
+    def do_exp2(a, b, c, out):
+        store(out, 0, exp2(load_strip(b, 0)))
 
     def do_scale(a, b, c, out):
         store(out, 0, scale(load_strip(a, 0), load_strip(b, 0)))
 
     def do_register(a, b, c, out):
-        store(out, 0, scale(power_of_fraction(load(b, 5)) + splat(a, 1.25), load(b, 5)))
+        store(out, 0, scale(exp2(load(a, 5)) + splat(a, 1.25), load(b, 5)))
 
     def do_every_second(a, b, c, out):
         store(out, 0, load_even(a, 0) - load_odd(a, 0) * splat_strip(a, 0.5) + like(load_even(a, 0), 3.0))

@@ -186,7 +186,6 @@ def gradient_of_block(plan, memory, base):
     for _ in range(0, plan[HIDDEN + PADDED], 2):
         next_at = at + unit_sums
         h, next_h = load_strip(memory, h_at), load_strip(memory, h_at + strip)
-        d = load_strip(memory, d_at)
         add_to(memory, at, d, h)
         add_to(memory, next_at, d, next_h)
         if is_sigmoid:

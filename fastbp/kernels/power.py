@@ -1,19 +1,19 @@
-"""Powers of two, the function under every other exponential.
+"""2^z, the function under every other exponential, and the scaling by a power of two that it ends with.
 
-    power_of_fraction(z)     2^(z - floor(z)), 1 for an infinite z
-    scale(p, z)              p 2^floor(z); 0 and inf beyond the range
+    exp2(z)          2^z; 0 and inf beyond the range
+    scale(p, z)      p 2^floor(z); 0 and inf beyond the range
 
-With AVX-512, z = floor(z) + i / M + f: the 2^(i / M) are a table in two registers (M = 32 in float32, 16 in float64),
-from which one instruction picks a number for every lane, and for so small an f, 2^f - 1 = f (c_1 + c_2 f + ...) takes 2
-coefficients in float32 and 6 in float64. Elsewhere M = 1, and a polynomial of degree 5 or 11 does the work.
-Coefficients are minimax fits, computed with 50 digits.
+With AVX-512, z = floor(z) + i / M + f with 0 <= f < 1 / M: the 2^(i / M) are a table in two registers (M = 32 in
+float32, 16 in float64), from which one instruction picks a number for every lane, and 2^f - 1 = f (c_1 + c_2 f + ...)
+takes 2 coefficients in float32 and 6 in float64. Elsewhere z = floor(z) + f, and a polynomial of degree 5 or 11 does the
+work. Coefficients are minimax fits, computed with 50 digits.
 """
 
 import numpy as np
 from llvmlite import ir
 
 from .._jit import intrinsic
-from .simd import horner, twin_horner
+from .simd import horner
 from .vector import (
     HAS_SCALEF,
     by_register,
@@ -48,15 +48,6 @@ def _avx512(builder, vector, name, value, *rest):
     return call(builder, f"llvm.x86.avx512.mask.{name}.{kind}.512", value.type, arguments, suffix="")
 
 
-def _write_fraction(builder, vector, z, bits=0):
-    """What is left of z below its digit 2^-bits, rounding down; 0 for an infinite z."""
-    if HAS_SCALEF:
-        control = ir.IntType(32)(bits << 4 | 0b1001)
-        return by_register(builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, control))
-    z = _clamped(builder, vector, z, 2.0**20)  # whose fraction is 0 in float32; inf - inf would be NaN
-    return builder.fsub(z, call(builder, "llvm.floor", z.type, [z]))
-
-
 def _clamped(builder, vector, z, bound):
     """z within +-bound; NaN stays."""
     for comparison, limit in ((">", constant(vector, bound)), ("<", constant(vector, -bound))):
@@ -64,17 +55,23 @@ def _clamped(builder, vector, z, bound):
     return z
 
 
-def _write_power_of_fraction(builder, vector, z):
+def _write_exp2(builder, vector, z):
     if not HAS_SCALEF:
-        fraction = _write_fraction(builder, vector, z)
-        return horner(builder, vector, _LONG_FLOAT32 if is_float32(vector) else _LONG_FLOAT64, fraction)
+        # Clamped, because inf - inf would be NaN; the float32 of this number has no fraction.
+        clamped = _clamped(builder, vector, z, 2.0**20)
+        f = builder.fsub(clamped, call(builder, "llvm.floor", z.type, [clamped]))
+        power = horner(builder, vector, _LONG_FLOAT32 if is_float32(vector) else _LONG_FLOAT64, f)
+        return _write_scale(builder, vector, power, clamped)
+    # `vreduceps` gives f, and 0 for an infinite z. Added to a large number, z - f leaves i in its lowest bits; where z is
+    # too large for that, the result is 0 or inf anyway.
     bits, mantissa = (5, 23) if is_float32(vector) else (4, 52)
-    f = _write_fraction(builder, vector, z, bits)
-    # Added to this number, z - f leaves i in its lowest bits; a z too large for that is 0 or inf after scaling.
+    down = ir.IntType(32)(bits << 4 | 0b1001)
+    f = by_register(builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, down))
     shifted = builder.fadd(builder.fsub(z, f), constant(vector, 1.5 * 2.0 ** (mantissa - bits)))
-    power = by_register(builder, vector, shifted, lambda part: _look_up(builder, vector, part, 2**bits))
+    table = by_register(builder, vector, shifted, lambda part: _look_up(builder, vector, part, 2**bits))
     short = horner(builder, vector, _SHORT_FLOAT32 if is_float32(vector) else _SHORT_FLOAT64, f)
-    return call(builder, "llvm.fma", z.type, [power, builder.fmul(f, short), power])
+    power = call(builder, "llvm.fma", z.type, [table, builder.fmul(f, short), table])
+    return _write_scale(builder, vector, power, z)
 
 
 def _look_up(builder, vector, part, n):
@@ -86,16 +83,6 @@ def _look_up(builder, vector, part, n):
     integers = ir.VectorType(ir.IntType(vector.dtype.bitwidth), part.type.count)
     arguments = [low, builder.bitcast(part, integers), high]
     return call(builder, f"llvm.x86.avx512.vpermi2var.{kind}.512", part.type, arguments, suffix="")
-
-
-def _twin_power_of_fraction(z):
-    fraction = np.where(np.isinf(z), 0, z - np.floor(np.where(np.isinf(z), 0, z))).astype(z.dtype)
-    return twin_horner(_LONG_FLOAT32 if z.dtype == np.float32 else _LONG_FLOAT64, fraction)
-
-
-@intrinsic(twin=_twin_power_of_fraction)
-def power_of_fraction(typing, z):
-    return elementwise(_write_power_of_fraction, z)
 
 
 def _write_scale(builder, vector, p, z):
@@ -130,3 +117,8 @@ def _twin_scale(p, z):
 @intrinsic(twin=_twin_scale)
 def scale(typing, p, z):
     return elementwise(_write_scale, p, z)
+
+
+@intrinsic(twin=lambda z: np.exp2(z, dtype=z.dtype))
+def exp2(typing, z):
+    return elementwise(_write_exp2, z)

@@ -10,7 +10,7 @@ An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations`
 import math
 
 from .._jit import kernel
-from .power import power_of_fraction, scale
+from .power import exp2, scale
 from .simd import absolute, fma, like, maximum, minimum, polynomial, rounded, where_positive
 
 LOG2_E = math.log2(math.e)
@@ -52,12 +52,6 @@ _log_erfc = polynomial(
 
 
 # -- elementary functions --------------------------------------------------------------------------------------------
-
-
-@kernel
-def exp2(z):
-    """2^z; 0 and inf beyond the range."""
-    return scale(power_of_fraction(z), z)
 
 
 @kernel

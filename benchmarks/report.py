@@ -1,0 +1,272 @@
+"""From results/ and targets.toml to the README's tables.
+
+    python -m benchmarks.report             write the tables into README.md, between their markers
+    python -m benchmarks.report --check     write nothing; exit 1 if the README is out of date
+    python -m benchmarks.report --stdout    print the tables
+
+All of them also name the targets that were not measured, were missed, or were measured before the last change to the
+code that decides them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from . import results, targets
+from .cases import CASES, Case
+from .peers import FASTBP, FEWER_ROWS, PEERS, TOLERANCE, TUNED
+from .results import Results
+from .targets import UNITS, Target
+
+README = results.ROOT / "README.md"
+OURS = ("fastbp", "fastbp, workspace")
+COLUMNS = (FASTBP.name, *(peer.name for peer in (*PEERS, *TUNED)))
+
+
+# -- targets ---------------------------------------------------------------------------------------------------------
+
+
+def targets_table(rows: list[Target], found: Results) -> str:
+    """What was promised beside what was measured, every miss in bold, and the runs the numbers are from."""
+    lines = [_row(["What", "Target", "Measured", "Verdict", "Commit"]), _row(["---"] * 5)]
+    for target in rows:
+        run = found.runs.get(target.source)
+        commit = f"{run['commit']}{' + changes' if run['uncommitted'] else ''}" if run else ""
+        lines.append(_row([target.what, _promise(target), _measured(target, found), verdict(target, found), commit]))
+    runs = {found.runs[t.source]["time"]: found.runs[t.source] for t in rows if t.source in found.runs}
+    return "\n".join([*lines, "", *_about(runs.values())])
+
+
+def verdict(target: Target, found: Results) -> str:
+    """met, missed or not measured."""
+    value = target.measured(found)
+    if value is None:
+        return f"**{target.why_not(found)}**"
+    if not target.reaches(value, target.goal):
+        return f"**missed**, {number(target.shortfall(value))} times worse"
+    if target.ambition is None:
+        return "met"
+    return "met, ambition too" if target.reaches(value, target.ambition) else "met, ambition not"
+
+
+def _promise(target: Target) -> str:
+    relation = "at most" if target.better == "lower" else "at least"
+    ambition = f", ambition {with_unit(target.ambition, target.unit)}" if target.ambition is not None else ""
+    return f"{relation} {with_unit(target.goal, target.unit)}{ambition}"
+
+
+def _measured(target: Target, found: Results) -> str:
+    value = target.measured(found)
+    text = "-" if value is None else with_unit(value, target.unit)
+    if value is not None and target.kind == "share":
+        text += f" ({_at_peak(target, found)})"
+    others = []
+    for peer in target.beside:
+        samples = found.samples(target.case, peer)
+        said = with_unit(statistics.median(samples) / UNITS[target.unit], target.unit) if samples else "not measured"
+        others.append(f"{_beside_name(peer)} {said}")
+    return f"{text} ({', '.join(others)})" if others else text
+
+
+def _at_peak(target: Target, found: Results) -> str:
+    measurement = found.measurements[target.source]
+    ours = statistics.median(measurement["fastbp_samples"]) / measurement["n_rows"] * 1e9
+    peak = measurement["operations"] / statistics.median(measurement["samples"]) / 1e9
+    return f"{number(ours)} ns a sample at a peak of {peak:.0f} GFLOP/s"
+
+
+def _beside_name(peer: str) -> str:
+    return "without a workspace" if peer == FASTBP.name else peer
+
+
+def _about(runs: Iterable[dict[str, Any]]) -> list[str]:
+    lines = []
+    for run in sorted(runs, key=lambda run: run["time"]):
+        versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+        commit = run["commit"] + " with uncommitted changes" * run["uncommitted"]
+        lines.append(
+            f"Measured on {run['time'][:10]} at commit {commit}: {run['cpu']}, "
+            f"{run['n_threads']} threads on {run['n_cpus']} CPUs, {run['system']}; {versions}."
+        )
+    return lines
+
+
+# -- side by side ----------------------------------------------------------------------------------------------------
+
+
+def results_tables(cases: tuple[Case, ...], found: Results) -> str:
+    """One table for each network and dtype: ns a sample for fastbp, and for each peer with its ratio to fastbp."""
+    parts = []
+    for (network, dtype), group in itertools.groupby(cases, key=lambda case: (case.network, case.dtype)):
+        measured = [case for case in group if found.samples(case.id, FASTBP.name)]
+        if measured:
+            parts += [f"**{network}, {dtype}**: ns a sample", "", side_by_side(measured, found), ""]
+    if not parts:
+        return "Nothing measured yet: `python -m benchmarks.measure`"
+    return "\n".join(
+        [*parts, where_we_lose(cases, found), "", *_skipped(cases, found), *_rounding(cases, found)]
+    ).rstrip()
+
+
+def side_by_side(cases: list[Case], found: Results) -> str:
+    """Rows are batch sizes, columns peers; a column nobody was measured in is left out."""
+    columns = [name for name in COLUMNS if any(found.samples(case.id, name) for case in cases)]
+    lines = [_row(["N", *columns]), _row(["---:"] * (len(columns) + 1))]
+    lines += [_row([f"{case.n_rows:,}", *(_cell(case, name, found) for name in columns)]) for case in cases]
+    return "\n".join(lines)
+
+
+def _cell(case: Case, peer: str, found: Results) -> str:
+    samples = found.samples(case.id, peer)
+    if not samples:
+        return "-"
+    text = number(statistics.median(samples) / case.n_rows * 1e9)
+    if peer == FASTBP.name:
+        return text
+    ratio = targets.speedup(found.measurements[case.id, peer])
+    shown = f"{number(ratio)} x"
+    return f"{text} (**{shown}**)" if ratio < 1 and peer not in OURS else f"{text} ({shown})"
+
+
+def where_we_lose(cases: tuple[Case, ...], found: Results) -> str:
+    """Every peer that was faster, named with its ratio."""
+    losses = []
+    for case, peer in itertools.product(cases, COLUMNS):
+        if found.samples(case.id, peer) and peer not in OURS:
+            ratio = targets.speedup(found.measurements[case.id, peer])
+            if ratio < 1:
+                losses.append(f"{peer} at {case.id} ({number(1 / ratio)} times as fast)")
+    if not losses:
+        return "No peer was faster in any of these cases."
+    return f"**Where fastbp loses:** {'; '.join(losses)}."
+
+
+def _skipped(cases: tuple[Case, ...], found: Results) -> list[str]:
+    """Why a peer has no number, one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for case, peer in itertools.product(cases, COLUMNS):
+        reason = found.measurements.get((case.id, peer), {}).get("skipped")
+        if reason:
+            reasons.setdefault(f"{peer}: {reason}", []).append(case.id)
+    return [f"Not measured, {reason} ({'; '.join(ids)})." for reason, ids in reasons.items()]
+
+
+def _rounding(cases: tuple[Case, ...], found: Results) -> list[str]:
+    """The peers whose float32 sums were too far from fastbp's for their gradients to agree at full size."""
+    errors = {
+        f"{peer} at {case.id}": found.measurements.get((case.id, peer), {}).get("disagreement", 0.0)
+        for case, peer in itertools.product(cases, COLUMNS)
+    }
+    named = [f"{name} ({error:.1e})" for name, error in errors.items() if error > TOLERANCE]
+    if not named:
+        return []
+    return [
+        "Loss and gradient of a peer agree with fastbp's within 1e-4, relative; by float32 sums over many rows differ: "
+        f"{'; '.join(named)}. Over {FEWER_ROWS:,} rows they agree."
+    ]
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Three significant digits, never with an exponent: 0.0123, 1.23, 12.3, 1,230."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.3g}")
+    if rounded >= 100:
+        return f"{rounded:,.0f}"
+    digits = 0
+    while digits < 9 and rounded * 10**digits < 100:
+        digits += 1
+    return f"{rounded:.{digits}f}".rstrip("0").rstrip(".")
+
+
+def with_unit(value: float, unit: str) -> str:
+    """31.2 x, 83 %, 18.4 us."""
+    return f"{number(value)} {unit}"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+# -- what needs attention --------------------------------------------------------------------------------------------
+
+
+def attention(rows: list[Target], found: Results) -> list[str]:
+    """One line for each target that is not measured, missed, or older than the code it measures."""
+    lines = []
+    for target in rows:
+        said = verdict(target, found).replace("*", "")
+        if not said.startswith("met"):
+            lines.append(f"{target.id}: {said}")
+        if target.measured(found) is not None:
+            age = outdated(target, found.runs[target.source])
+            lines += [f"{target.id}: {age}"] if age else []
+    return lines
+
+
+def outdated(target: Target, run: dict[str, Any]) -> str:
+    """Why a measurement no longer speaks for the code: "" if it does, or if there is no history to ask."""
+    changed = results.git("log", "-1", "--format=%h", "--abbrev=10", "--", *target.code)
+    if not changed:
+        return ""
+    if run["uncommitted"]:
+        return "measured with uncommitted changes"
+    # The commits since then that touch its code; a commit that is not in the history any more gives an error: "".
+    known = results.git("rev-parse", "--verify", "--quiet", f"{run['commit']}^{{commit}}")
+    if not known:
+        return f"measured at {run['commit']}, a commit that this history does not have"
+    since = results.git("log", "--format=%h", f"{known}..HEAD", "--", *target.code)
+    return f"measured at {run['commit']}, before the code changed in {changed}" if since else ""
+
+
+# -- the README ------------------------------------------------------------------------------------------------------
+
+
+def spliced(text: str, parts: dict[str, str]) -> str:
+    """The README's text with every part between its markers, `<!-- name:begin -->` and `<!-- name:end -->`."""
+    for name, part in parts.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise SystemExit(f"README.md needs the line {begin} and after it the line {end}, once each")
+        before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
+        text = f"{before}\n{part}\n{after}"
+    return text
+
+
+def main(arguments: list[str] | None = None, readme: Path = README, folder: Path = results.FOLDER) -> int:
+    """Write, check or print the tables; returns the exit code."""
+    parser = argparse.ArgumentParser("python -m benchmarks.report", description=__doc__.partition("\n")[0])
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README is out of date")
+    choice.add_argument("--stdout", action="store_true", help="print the tables")
+    options = parser.parse_args(arguments)
+    rows, found = targets.load(), results.read(folder)
+    parts = {"targets": targets_table(rows, found), "results": results_tables(CASES, found)}
+    for line in attention(rows, found):
+        print(line, file=sys.stderr)
+    if options.stdout:
+        print("\n\n".join(parts.values()))
+        return 0
+    if not readme.exists():
+        raise SystemExit(f"{readme.name} does not exist; --stdout prints the tables")
+    before = readme.read_text()
+    after = spliced(before, parts)
+    if options.check:
+        if before != after:
+            print(f"{readme.name} is out of date: run python -m benchmarks.report", file=sys.stderr)
+        return int(before != after)
+    readme.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The command line: fastbp train | predict | check | config.
+
+Exit codes: 0 done, 1 `check` found a wrong gradient, 2 an error, in one line on stderr, 130 interrupted by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import activations, losses
+from .errors import FastbpError, InputError
+
+_TRAIN = """\
+Train a dense network by gradient descent and write a folder with the model, its history and pictures.
+
+Without --data: the lecture's 2-100-1 network on two spirals, a million points, full batch, 1,000 steps.
+With --data: your own table. Features are standardised, and a fifth of the rows is held out to score the model.
+A target of text or of few whole numbers is taken for classes, any other for a number."""
+_TRAIN_EXAMPLES = """\
+examples:
+  fastbp train
+  fastbp train --samples 10000 --out spirals
+  fastbp train --data flowers.csv --target species --out flowers
+  fastbp train --data houses.npz --hidden 128,64 --activation relu --epochs 100"""
+_PREDICT_EXAMPLES = """\
+examples:
+  fastbp predict --model flowers/model.npz --data new.csv --out answers.csv
+  fastbp predict --model flowers/model.npz --data labelled.csv --target species --out answers.csv"""
+_CHECK_EXAMPLES = """\
+examples:
+  fastbp check
+  fastbp check --layers 4,32,16,3 --activation gelu --loss cross_entropy --dtype float32"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    try:
+        args = _parser().parse_args(argv)
+        # Each command is loaded when it is run: --help and errors in the options need no kernel.
+        module, function = args.command.split(":")
+        return getattr(importlib.import_module(f"{__package__}.{module}"), function)(args)
+    except KeyboardInterrupt as interrupt:
+        return _failed("interrupted" + (f" at {interrupt}" if interrupt.args else ""), 130)
+    except FastbpError as error:
+        return _failed(str(error), 2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{where}{error.strerror or error}", 2)
+
+
+def _failed(message: str, code: int) -> int:
+    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, as all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = _Parser(prog="fastbp", description="Train dense neural networks on CPUs and see what they learn.")
+    parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="train | predict | check | config")
+    _add_train(commands)
+    _add_predict(commands)
+    _add_check(commands)
+    config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
+    config.set_defaults(command="small_commands:config")
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = _add(commands, "train", "train a network and write its model and pictures", _TRAIN, _TRAIN_EXAMPLES)
+    parser.set_defaults(command="train_command:run")
+    group = parser.add_argument_group("data")
+    group.add_argument("--data", metavar="FILE", help=".csv with a header, .npy or .npz; default: two spirals")
+    group.add_argument("--target", metavar="NAME", help="column to learn; default: the last one, y in an .npz")
+    group.add_argument(
+        "--test-fraction", type=_fraction, metavar="F", help="share of rows held out, 0 for none; default 0.2 of a file"
+    )
+    group.add_argument("--samples", type=_positive, default=1_000_000, metavar="N", help="spiral points; default 1e6")
+
+    group = parser.add_argument_group("network")
+    group.add_argument("--hidden", type=_sizes, metavar="N[,N...]", help="units of the hidden layers; default 100")
+    _add_choice(group, "--activation", activations.NAMES, "default: sigmoid for spirals, tanh for a file")
+    _add_choice(group, "--loss", losses.NAMES, "default: by the target")
+    _add_choice(group, "--dtype", ("float32", "float64"), "default: float32", default="float32")
+
+    group = parser.add_argument_group("descent")
+    group.add_argument("--learning-rate", type=float, metavar="R", help="default: 10 for spirals, 0.03 for a file")
+    group.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="default: all rows for spirals, >= 32 of a file"
+    )
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=_positive, metavar="N", help="default: 1000 for spirals, 50 for a file")
+    length.add_argument("--steps", type=_positive, metavar="N", help="instead of --epochs: single steps")
+    group.add_argument("--seed", type=_natural, default=0, metavar="N", help="of weights, split and order; default 0")
+    group.add_argument("--threads", type=_positive, metavar="N", help="the result has the same bits for any number")
+
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", default="fastbp-run", metavar="DIR",
+        help="new or empty folder, or that of an earlier run, which is replaced; default ./fastbp-run",
+    )  # fmt: skip
+    group.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    description = (
+        "Apply a trained model to new rows and write its answers as CSV. Columns are found by name, in any order; "
+        "columns that the model does not know are left alone."
+    )
+    parser = _add(commands, "predict", "apply a trained model to a file", description, _PREDICT_EXAMPLES)
+    parser.set_defaults(command="small_commands:predict")
+    parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
+    parser.add_argument("--data", required=True, metavar="FILE", help=".csv, .npy or .npz")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .csv to write")
+    parser.add_argument("--target", metavar="NAME", help="column with the right answers: prints how good the model is")
+
+
+def _add_check(commands: argparse._SubParsersAction) -> None:
+    description = (
+        "Compare the gradient of a network at random weights and data with complex step differentiation, random "
+        "projections and central differences. Exit code 1 if they disagree."
+    )
+    parser = _add(commands, "check", "check a network's gradient", description, _CHECK_EXAMPLES)
+    parser.set_defaults(command="small_commands:check")
+    parser.add_argument("--layers", type=_sizes, default=(2, 100, 1), metavar="N,N[,N...]", help="default 2,100,1")
+    _add_choice(parser, "--activation", activations.NAMES, "default: sigmoid", default="sigmoid")
+    _add_choice(parser, "--loss", losses.NAMES, "default: binary_cross_entropy", default="binary_cross_entropy")
+    _add_choice(parser, "--dtype", ("float32", "float64"), "default: float64", default="float64")
+    parser.add_argument("--no-bias", action="store_true", help="a network without biases")
+    parser.add_argument("--rows", type=_positive, default=50, metavar="N", help="rows of random data; default 50")
+    parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="default 0")
+
+
+# -- parts -------------------------------------------------------------------------------------------
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, summary: str, description: str, examples: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=summary, description=description, epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+
+
+def _add_choice(parser, flag: str, names: Sequence[str], text: str, default: str | None = None) -> None:
+    parser.add_argument(flag, choices=names, default=default, metavar="NAME", help=f"{', '.join(names)}; {text}")
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _whole(text: str, smallest: int) -> int:
+    """A whole number, also written as 1e6 or 1_000_000."""
+    try:
+        number = float(text)
+        if number == int(number) and number >= smallest:
+            return int(text) if text.isdecimal() else int(number)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}; got {text!r}")
+
+
+def _fraction(text: str) -> float:
+    try:
+        if 0 <= float(text) < 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be a number from 0 to below 1; got {text!r}")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_positive(part.strip()) for part in text.split(","))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be positive integers, such as 100 or 128,64; got {text!r}") from None

@@ -1,0 +1,179 @@
+"""Pictures: decision boundaries and learning curves. Functions take matplotlib Axes or make new ones, and return them.
+
+New Axes belong to a Figure of their own that no window shows: `ax.figure.savefig("boundary.png")` writes it.
+Colours are those of Okabe and Ito (2008), told apart with every kind of colour vision; their brightness and the markers
+tell classes apart in grey, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .network import MLP
+from .parameters import Parameters
+
+MAX_POINTS = 2000  # more would hide the boundary behind them
+_GRID = 240
+_BLUE, _ORANGE = "#0072B2", "#E69F00"
+_COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+_MARKERS = "o^sDvP*X"
+_MAX_LEGEND = 10
+
+
+def decision_boundary(
+    net: MLP,
+    params: Parameters,
+    x: Any,
+    y: Any,
+    *,
+    ax: Any = None,
+    title: str | None = None,
+    standardise: Any = None,
+    classes: Sequence[Any] | None = None,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """What a classifier of two features answers over the plane, where its answer changes, and the data.
+
+    x : (N, 2); y : (N,) class codes 0, 1, ...; above MAX_POINTS rows a random sample of each class is drawn.
+    standardise : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
+    classes : names of the classes. names : of the two features.
+    Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
+    """
+    n_classes = _check_classifier(net)
+    x, y = np.asarray(x), np.asarray(y).reshape(-1)
+    ax = _new_axes(6.4, 5.4) if ax is None else ax
+    classes = range(n_classes) if classes is None else classes
+    first, second = _grid(x)
+    points = np.stack([first.ravel(), second.ravel()], axis=1)
+    points = points.astype(params.dtype) if standardise is None else standardise.apply(points, params.dtype)
+    z = net.logits(params, points)
+    if n_classes == 2:
+        z = (z[:, 0] if net.n_outputs == 1 else z[:, 1] - z[:, 0]).reshape(first.shape)
+        _shade_probability(ax, first, second, z, classes)
+    else:
+        _shade_regions(ax, first, second, z.reshape(*first.shape, n_classes))
+    _scatter_classes(ax, x, y, classes)
+    ax.set(xlabel=names[0] if names else "x1", ylabel=names[1] if names else "x2", title=title or "")
+    ax.set(xlim=(first[0, 0], first[0, -1]), ylim=(second[0, 0], second[-1, 0]))
+    return ax
+
+
+def learning_curve(history: Mapping[str, Any] | Sequence[float], *, ax: Any = None, title: str | None = None) -> Any:
+    """The loss over the steps, on a logarithmic axis where it is positive, and scores against an axis on the right.
+
+    history : losses of step 1, 2, ..., or a mapping with "step", "loss" and any scores of the same length, such as
+        "accuracy" and "held_out_accuracy"; NaN where a score was not taken.
+    """
+    if not isinstance(history, Mapping):
+        history = {"step": np.arange(1, len(history) + 1), "loss": history}
+    curves = {name: np.asarray(values, np.float64) for name, values in history.items()}
+    steps, losses = curves.pop("step"), curves.pop("loss")
+    ax = _new_axes(6.4, 4.2) if ax is None else ax
+    few = {"marker": "o", "markersize": 4} if len(steps) <= 20 else {}
+    lines = ax.plot(steps, losses, color=_BLUE, linewidth=1.6, label="loss", **few)
+    if len(losses) and np.nanmin(losses) > 0:
+        ax.set_yscale("log")
+    ax.set(xlabel="step", ylabel="loss", title=title or "")
+    ax.grid(alpha=0.3)
+    if curves:
+        lines += _scores_on_the_right(ax, steps, curves)
+        _legend_below(ax, lines)
+    return ax
+
+
+# -- parts -------------------------------------------------------------------------------------------
+
+
+def _new_axes(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def _legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
+    """A legend outside the axes, where it hides no data."""
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": min(4, len(handles)), "frameon": False}
+    ax.legend(handles=handles, fontsize="small", **place, **options)
+
+
+def _check_classifier(net: MLP) -> int:
+    """The number of classes; InputError for a network without a boundary in a plane."""
+    loss = net.loss_function
+    n_classes = net.n_outputs if loss.link == "softmax" else 2
+    if net.n_inputs != 2 or not loss.is_classification or (loss.link == "sigmoid" and net.n_outputs != 1):
+        raise InputError(f"a decision boundary is drawn for a classifier with two inputs; got {net}")
+    return n_classes
+
+
+def _grid(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
+        raise InputError(f"x must have shape (N, 2); got {x.shape}")
+    low, high = x.min(axis=0), x.max(axis=0)
+    margin = np.where(high > low, 0.06 * (high - low), 1.0)
+    low, high = low - margin, high + margin
+    return tuple(np.meshgrid(np.linspace(low[0], high[0], _GRID), np.linspace(low[1], high[1], _GRID)))
+
+
+def _shade_probability(ax: Any, first: np.ndarray, second: np.ndarray, z: np.ndarray, classes: Sequence[Any]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("blue-white-orange", ["#6BAED6", "#F7F7F7", "#FDC15C"])
+    probability = 0.5 * (1 + np.tanh(z / 2))
+    shading = ax.pcolormesh(
+        first, second, probability, cmap=shades, vmin=0, vmax=1, shading="gouraud", rasterized=True, zorder=0
+    )
+    ax.figure.colorbar(shading, ax=ax, label=f"probability of {classes[1]}", ticks=[0, 0.25, 0.5, 0.75, 1])
+    if z.min() < 0 < z.max():
+        ax.contour(first, second, z, levels=[0], colors="black", linewidths=1.6, zorder=3)
+    else:
+        only = f"no boundary here: every point is taken for {classes[int(z.min() > 0)]}"
+        ax.text(0.5, 0.02, only, transform=ax.transAxes, ha="center", va="bottom", zorder=4, fontsize="small")
+
+
+def _shade_regions(ax: Any, first: np.ndarray, second: np.ndarray, z: np.ndarray) -> None:
+    for code in range(z.shape[-1]):
+        # Positive where the class wins, and smooth across the boundary, unlike the winner itself.
+        lead = z[..., code] - np.delete(z, code, axis=-1).max(axis=-1)
+        if lead.max() > 0:
+            colour = _COLOURS[code % len(_COLOURS)]
+            ax.contourf(first, second, lead, levels=[0, np.inf], colors=[colour], alpha=0.3, zorder=0)
+        if lead.min() < 0 < lead.max():
+            ax.contour(first, second, lead, levels=[0], colors="black", linewidths=1.2, zorder=3)
+
+
+def _scatter_classes(ax: Any, x: np.ndarray, y: np.ndarray, classes: Sequence[Any]) -> None:
+    rng = np.random.default_rng(0)
+    share = min(1.0, MAX_POINTS / len(x))
+    size = float(np.clip(4000 / min(len(x), MAX_POINTS), 7, 28))
+    for code, label in enumerate(classes):
+        rows = np.flatnonzero(y == code)
+        drawn = rows if share == 1 else rng.choice(rows, int(np.ceil(share * len(rows))), replace=False)
+        count = f"{len(rows):,}" if len(drawn) == len(rows) else f"{len(drawn):,} of {len(rows):,}"
+        style = {"c": _COLOURS[code % len(_COLOURS)], "marker": _MARKERS[code % len(_MARKERS)], "s": size}
+        edges = {"edgecolors": "black", "linewidths": 0.3}
+        ax.scatter(x[drawn, 0], x[drawn, 1], zorder=2, label=f"{label} ({count})", **style, **edges)
+    if len(classes) <= _MAX_LEGEND:
+        _legend_below(ax, ax.collections[-len(classes) :], markerscale=1.5)
+
+
+def _scores_on_the_right(ax: Any, steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> list[Any]:
+    right = ax.twinx()
+    lines = []
+    styles = itertools.cycle([(_ORANGE, "--"), ("#009E73", ":"), ("#CC79A7", "-.")])
+    for (name, values), (colour, style) in zip(curves.items(), styles, strict=False):
+        taken = ~np.isnan(values)
+        label = name.replace("_", " ").replace("held out", "held-out").replace("r2", "R²")
+        lines += right.plot(
+            steps[taken], values[taken], color=colour, linestyle=style, marker="o", markersize=3, label=label
+        )
+    lowest = min((np.nanmin(values) for values in curves.values() if not np.isnan(values).all()), default=0.0)
+    right.set(ylabel="score", ylim=(max(min(0.0, lowest), -1.0) - 0.02, 1.02))
+    return lines

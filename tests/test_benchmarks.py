@@ -1,0 +1,316 @@
+"""The benchmarks' own arithmetic: targets, verdicts, tables, the README's markers. Nothing is timed here."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import cases, peers, report, results, targets
+from benchmarks.results import Results
+from benchmarks.targets import PEAK, Target
+
+CASE = cases.Case(cases.LECTURE_NET, 1_000, "float32")
+RUN = {
+    "time": "2026-01-02T03:04:05+00:00",
+    "commit": "0123456789",
+    "uncommitted": False,
+    "cpu": "Some CPU (model4)",
+    "n_cpus": 4,
+    "n_threads": 2,
+    "system": "Linux x86_64",
+    "versions": {"python": "3.11.7", "numpy": "2.4.0"},
+}
+
+
+def found(*measurements, **run):
+    return Results.of([{"run": {**RUN, **run}, "measurements": list(measurements)}])
+
+
+def timing(peer, samples, ours=None, **facts):
+    by_turns = {} if ours is None else {"fastbp_samples": ours}
+    return {"case": CASE.id, "peer": peer, "samples": samples, "n_rows": CASE.n_rows, **by_turns, **facts}
+
+
+def target(**changes):
+    fields = {
+        "id": "one", "issue": 2, "what": "a call", "kind": "time", "case": CASE.id, "goal": 10, "unit": "us",
+        "better": "lower", "code": ("fastbp",),
+    }  # fmt: skip
+    return Target(**{**fields, **changes})
+
+
+# name: (target, measurements, value in the target's unit, verdict)
+VERDICTS = {
+    "time": (target(), [timing("fastbp", [9e-6, 7e-6, 30e-6])], 9, "met"),
+    "time missed": (target(), [timing("fastbp", [25e-6])], 25, "**missed**, 2.5 times worse"),
+    "on the goal": (target(), [timing("fastbp", [10e-6])], 10, "met"),
+    "of a peer": (target(peer="NumPy"), [timing("fastbp", [1e-6]), timing("NumPy", [8e-6], [1e-6])], 8, "met"),
+    "minutes": (target(unit="min"), [timing("fastbp", [540.0])], 9, "met"),
+    "memory": (target(kind="memory", unit="MB"), [timing("fastbp", [11_000_000])], 11, "**missed**, 1.1 times worse"),
+    "speed-up of pairs, not of medians": (
+        target(kind="speedup", peer="JAX", unit="x", better="higher"),
+        [timing("JAX", [12.0, 40.0, 90.0], [1.0, 2.0, 9.0])], 12, "met",
+    ),
+    "speed-up missed": (
+        target(kind="speedup", peer="JAX", unit="x", better="higher"),
+        [timing("JAX", [5.0], [1.0])], 5, "**missed**, 2 times worse",
+    ),
+    # 1,000 rows x 12 ns x 234 GFLOP/s = 2.808e6 operations at the limit; at 117 GFLOP/s they take 24 us.
+    "share": (
+        target(kind="share", unit="%", better="higher", goal=80, ambition=95, limit_ns=12.0, at_gflops=234),
+        [timing(PEAK, [1e-3], [30e-6], operations=117e6)], 80, "met, ambition not",
+    ),
+    "ambition": (
+        target(kind="share", unit="%", better="higher", goal=80, ambition=95, limit_ns=12.0, at_gflops=234),
+        [timing(PEAK, [1e-3], [25e-6], operations=117e6)], 96, "met, ambition too",
+    ),
+    "nothing": (target(), [], None, "**not measured**"),
+    "skipped": (
+        target(peer="JAX"), [{"case": CASE.id, "peer": "JAX", "skipped": "not installed"}], None,
+        "**not measured: not installed**",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_verdict(name):
+    """A target's value and verdict follow from the raw samples."""
+    row, measurements, value, verdict = VERDICTS[name]
+    measured = row.measured(found(*measurements))
+    assert measured == (value if value is None else pytest.approx(value, rel=1e-12))
+    assert report.verdict(row, found(*measurements)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1, "1"), (0.00123456, "0.00123"), (0.25, "0.25"), (9.999, "10"), (12.34, "12.3"), (99.96, "100"),
+     (1234, "1,230"), (1_000_000, "1,000,000")],
+)  # fmt: skip
+def test_number(value, text):
+    """Numbers are written with three significant digits and no exponent."""
+    assert report.number(value) == text
+
+
+def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
+    """Every row of targets.toml has a case that the measurements produce, and paths that exist."""
+    rows = targets.load()
+    assert len(rows) >= 18
+    known = {case.id for case in cases.CASES}
+    timed = [row for row in rows if row.kind in ("speedup", "share")]
+    assert timed
+    assert {row.case for row in timed} <= known
+    names = {PEAK, "numpy", *report.COLUMNS}
+    assert {peer for row in rows for peer in (row.source[1], *row.beside)} <= names
+    assert not [path for row in rows for path in row.code if path != ".ci" and not (results.ROOT / path).exists()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "speed"}, "target 'one': wanted one of time, memory, speedup, share; got 'speed'"),
+        ({"unit": "ns"}, "target 'one': wanted one of x, %, us, ms, s, min, MB; got 'ns'"),
+        ({"better": "more"}, "target 'one': wanted one of lower, higher; got 'more'"),
+    ],
+)
+def test_a_misspelt_target_is_refused(changes, message):
+    """An unknown word in the table is an error that names the known ones."""
+    with pytest.raises(ValueError, match="wanted") as error:
+        target(**changes)
+    assert str(error.value) == message
+
+
+def test_two_targets_of_one_id_are_refused(tmp_path):
+    """Ids are unique."""
+    row = '[[target]]\nid = "a"\nissue = 2\nwhat = "w"\nkind = "time"\ncase = "c"\ngoal = 1\nunit = "s"\n'
+    row += 'better = "lower"\ncode = "all"\n'
+    path = tmp_path / "targets.toml"
+    path.write_text('[code]\nall = ["fastbp"]\n' + row + row)
+    with pytest.raises(ValueError, match="ids must differ; got a, a"):
+        targets.load(path)
+
+
+def test_the_newest_measurement_counts():
+    """Of two runs, each (case, peer) is read from the later one, and a partial run leaves the others alone."""
+    old = {"run": RUN, "measurements": [timing("fastbp", [1.0]), timing("JAX", [2.0], [1.0])]}
+    new = {"run": {**RUN, "time": "2026-01-03T00:00:00+00:00"}, "measurements": [timing("fastbp", [3.0])]}
+    for files in ([old, new], [new, old]):
+        both = Results.of(files)
+        assert both.samples(CASE.id, "fastbp") == [3.0]
+        assert both.samples(CASE.id, "JAX") == [2.0]
+        assert both.runs[CASE.id, "fastbp"] == new["run"]
+    assert both.samples(CASE.id, "NumPy") == []
+
+
+def test_results_survive_a_file(tmp_path):
+    """What is written is read again; a second run of a day gets a file of its own."""
+    written = [results.write(RUN, [timing(peer, [0.5], [0.25])], tmp_path).name for peer in ("NumPy", "JAX")]
+    assert written == ["2026-01-02-some-cpu-model4.json", "2026-01-02-some-cpu-model4-2.json"]
+    again = results.read(tmp_path)
+    assert again.samples(CASE.id, "NumPy") == again.samples(CASE.id, "JAX") == [0.5]
+    assert json.loads((tmp_path / written[0]).read_text())["run"] == RUN
+
+
+def test_targets_table():
+    """Target, value, neighbours, verdict and commit stand in a row, and below it when, where and with what."""
+    rows = [target(beside=("JAX", "PyTorch")), target(id="two", what="another", case="elsewhere", unit="s")]
+    table = report.targets_table(
+        rows, found(timing("fastbp", [25e-6]), timing("JAX", [1e-4], [25e-6]), uncommitted=True)
+    )
+    assert table == (
+        "| What | Target | Measured | Verdict | Commit |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| a call | at most 10 us | 25 us (JAX 100 us, PyTorch not measured) | **missed**, 2.5 times worse "
+        "| 0123456789 + changes |\n"
+        "| another | at most 10 s | - | **not measured** |  |\n"
+        "\n"
+        "Measured on 2026-01-02 at commit 0123456789 with uncommitted changes: Some CPU (model4), 2 threads on 4 CPUs, "
+        "Linux x86_64; python 3.11.7, numpy 2.4.0."
+    )
+
+
+def test_a_peer_that_rounds_more_is_named():
+    """A peer that was timed although float32 sums carry its gradient away from fastbp's is said to differ."""
+    table = report.results_tables(
+        (CASE,), found(timing("fastbp", [1.0]), timing("JAX", [2.0], [1.0], disagreement=2e-4))
+    )
+    assert table.endswith(
+        "Loss and gradient of a peer agree with fastbp's within 1e-4, relative; by float32 sums over many rows differ: "
+        "JAX at 2-100-1 float32 x 1,000 (2.0e-04). Over 10,000 rows they agree."
+    )
+
+
+def test_side_by_side_shows_where_fastbp_loses():
+    """Times are per row, ratios to fastbp of the same rounds; a peer that is faster is in bold and named below."""
+    measured = found(
+        timing("fastbp", [2e-6]), timing("NumPy", [8e-6], [2e-6]), timing("JAX", [1e-6], [2e-6]),
+        timing("fastbp, workspace", [1e-6], [2e-6]), timing("fastbp.reference", [1e-6], [4e-6]),
+        {"case": CASE.id, "peer": "PyTorch", "skipped": "not installed"},
+    )  # fmt: skip
+    assert report.results_tables((CASE,), measured) == (
+        "**2-100-1, float32**: ns a sample\n"
+        "\n"
+        "| N | fastbp | fastbp, workspace | NumPy | fastbp.reference | JAX |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| 1,000 | 2 | 1 (0.5 x) | 8 (4 x) | 1 (**0.25 x**) | 1 (**0.5 x**) |\n"
+        "\n"
+        "**Where fastbp loses:** fastbp.reference at 2-100-1 float32 x 1,000 (4 times as fast); "
+        "JAX at 2-100-1 float32 x 1,000 (2 times as fast).\n"
+        "\n"
+        "Not measured, PyTorch: not installed (2-100-1 float32 x 1,000)."
+    )
+
+
+def test_no_results_are_said_aloud(tmp_path):
+    """Without results the tables say so, and no peer is said to have lost."""
+    assert report.results_tables(cases.CASES, results.read(tmp_path)) == (
+        "Nothing measured yet: `python -m benchmarks.measure`"
+    )
+
+
+TARGETS, RESULTS = (f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->" for name in ("targets", "results"))
+
+
+def readme(tmp_path, text=f"# T\n{TARGETS}\n{RESULTS}\nafter\n"):
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    return path
+
+
+def test_the_readme_is_written_once_and_then_up_to_date(tmp_path):
+    """--check fails before the tables are written and passes after, and text outside the markers stays."""
+    path, folder = readme(tmp_path), tmp_path / "results"
+    results.write(RUN, [timing("fastbp", [2e-6])], folder)
+    before = path.read_text()
+    assert report.main(["--check"], path, folder) == 1
+    assert path.read_text() == before
+    assert report.main([], path, folder) == 0
+    assert report.main(["--check"], path, folder) == 0
+    text = path.read_text()
+    assert text.startswith("# T\n<!-- targets:begin -->\n| What |")
+    assert text.endswith("<!-- results:end -->\nafter\n")
+    assert "\nold\n" not in text
+    assert "| 1,000 | 2 |" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["no markers", "<!-- targets:end --><!-- targets:begin -->", TARGETS + RESULTS + TARGETS]
+)
+def test_a_readme_without_its_markers_is_refused(tmp_path, text):
+    """Missing, swapped or doubled markers stop the report; the message names them and nothing is written."""
+    path = readme(tmp_path, text)
+    with pytest.raises(SystemExit) as error:
+        report.main([], path, tmp_path)
+    assert str(error.value) == (
+        "README.md needs the line <!-- targets:begin --> and after it the line <!-- targets:end -->, once each"
+    )
+    assert path.read_text() == text
+
+
+def test_a_missing_readme_is_refused(tmp_path):
+    """Without a README the report says how to see the tables."""
+    with pytest.raises(SystemExit) as error:
+        report.main([], tmp_path / "README.md", tmp_path)
+    assert str(error.value) == "README.md does not exist; --stdout prints the tables"
+
+
+def test_attention_names_what_is_missed_and_what_is_out_of_date(monkeypatch):
+    """Misses, gaps and measurements older than their code each get a line; a good and recent one gets none."""
+    history = {"log -1": "newer", "log --format=%h": "newer", "rev-parse": "0123456789abcdef"}
+    monkeypatch.setattr(results, "git", lambda *a: next(v for k, v in history.items() if " ".join(a).startswith(k)))
+    rows = [target(), target(id="two", case="elsewhere")]
+    measured = found(timing("fastbp", [25e-6]))
+    assert report.attention(rows, measured) == [
+        "one: missed, 2.5 times worse",
+        "one: measured at 0123456789, before the code changed in newer",
+        "two: not measured",
+    ]
+    history["log --format=%h"] = ""
+    assert report.attention([target(goal=30)], measured) == []
+    assert report.attention([target(goal=30)], found(timing("fastbp", [25e-6]), uncommitted=True)) == [
+        "one: measured with uncommitted changes"
+    ]
+    history["rev-parse"] = ""
+    assert report.attention([target(goal=30)], measured) == [
+        "one: measured at 0123456789, a commit that this history does not have"
+    ]
+
+
+NUMPY_PEERS = [peer for peer in peers.PEERS if peer.module in ("numpy", "fastbp")]
+
+
+@pytest.mark.parametrize("peer", NUMPY_PEERS, ids=lambda peer: peer.name)
+def test_peers_compute_what_fastbp_computes(peer):
+    """Every peer that needs nothing installed agrees with fastbp on the lecture's network."""
+    case = CASE._replace(n_rows=257)
+    wanted = peers.flat(peers.prepare(peers.FASTBP, case, 1)())
+    assert np.abs(wanted[1]).max() > 0
+    assert peers.disagreement(peers.flat(peers.prepare(peer, case, 1)()), wanted) < 1e-5
+
+
+def test_a_wrong_gradient_is_not_timed():
+    """One weight wrong by 1 % is more than the tolerance before timing, and so is the loss wrong by 0.1 %."""
+    loss, gradient = 0.7, np.linspace(1, 2, 50)
+    wrong = gradient.copy()
+    wrong[-1] *= 1.01
+    assert peers.disagreement((loss, gradient), (loss, gradient)) == 0
+    assert peers.disagreement((loss, wrong), (loss, gradient)) > 1e-4
+    assert peers.disagreement((loss * 1.001, gradient), (loss, gradient)) > 1e-4
+    assert not peers.disagreement((loss, gradient * np.nan), (loss, gradient)) <= 1e-4
+
+
+def test_data_are_the_same_in_every_process():
+    """A case's data come from a seed alone; they have its dtype, shape and both classes."""
+    for case in (CASE, cases.GENERAL[0]._replace(n_rows=64)):
+        one, two = cases.data(case), cases.data(case)
+        assert np.array_equal(one.x, two.x)
+        assert np.array_equal(one.params.vector, two.params.vector)
+        assert one.x.shape == (case.n_rows, case.net.n_inputs)
+        assert one.x.dtype == one.params.dtype == case.dtype
+        assert len(np.unique(one.y)) == max(2, case.net.n_outputs)
+
+
+def test_targets_are_frozen():
+    """A row of the table cannot be changed by the report."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        target().goal = 1

@@ -1,0 +1,187 @@
+"""Pictures: what the Axes hold, and that what is written is a picture."""
+
+import io
+
+import numpy as np
+import pytest
+
+from fastbp import plot
+from fastbp.data import Standardise, spirals
+from fastbp.errors import InputError
+from fastbp.network import MLP
+
+NETWORKS = {
+    "one output": MLP((2, 10, 1), bias=False),
+    "two outputs": MLP((2, 10, 2), activation="tanh", loss="cross_entropy"),
+    "three classes": MLP((2, 10, 3), activation="tanh", loss="cross_entropy"),
+    "twelve classes": MLP((2, 10, 12), activation="tanh", loss="cross_entropy"),
+}
+
+
+def classes_of(net):
+    return max(2, net.n_outputs)
+
+
+def draw(net, n_rows=300, **options):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((n_rows, 2)) * [1, 50], np.arange(n_rows) % classes_of(net)
+    return plot.decision_boundary(net, net.init(1, scheme="lecture"), x, y, **options)
+
+
+def lines_in(ax):
+    """Segments of black contour lines."""
+    black = [c for c in ax.collections if len(c.get_edgecolor()) and tuple(c.get_edgecolor()[0][:3]) == (0, 0, 0)]
+    return [segment for c in black if not hasattr(c, "get_sizes") for segment in c.get_paths() if len(segment.vertices)]
+
+
+def scatters_in(ax):
+    return [c for c in ax.collections if len(c.get_offsets()) > 1 and c.get_label()[0] != "_"]
+
+
+def png_of(ax):
+    file = io.BytesIO()
+    ax.figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_boundary_picture_has_all_its_parts(name):
+    """Title, axis labels, a shaded plane, a black boundary line, and every class's points."""
+    net = NETWORKS[name]
+    ax = draw(net, title="step 100, loss 0.1234", names=("length", "width"))
+    assert ax.get_title() == "step 100, loss 0.1234"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("length", "width")
+    assert lines_in(ax)
+    assert len(scatters_in(ax)) == classes_of(net)
+    assert sum(len(points.get_offsets()) for points in scatters_in(ax)) == 300
+    shading = [c for c in ax.collections if c not in scatters_in(ax) and c.get_zorder() == 0]
+    assert shading
+    assert png_of(ax).startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize("name", ["one output", "two outputs"])
+def test_two_classes_are_shaded_by_probability(name):
+    """The shading is the probability of the second class at its point, and a colour bar names it."""
+    net = NETWORKS[name]
+    ax = draw(net, classes=["cat", "dog"])
+    mesh = next(c for c in ax.collections if type(c).__name__ == "QuadMesh")
+    points = np.asarray(mesh.get_coordinates()).reshape(-1, 2)
+    wanted = net.forward(net.init(1, scheme="lecture"), points)[:, -1]
+    np.testing.assert_allclose(np.ravel(mesh.get_array()), wanted, atol=1e-5)
+    assert wanted.min() < 0.4 < 0.6 < wanted.max()
+    assert ax.figure.axes[1].get_ylabel() == "probability of dog"
+
+
+def test_the_boundary_lies_where_the_probability_is_half():
+    """Along the line, in the units of x, the standardised network answers 1/2."""
+    net = NETWORKS["one output"]
+    params, standardise = net.init(1, scheme="lecture"), Standardise(np.array([0.0, 10.0]), np.array([2.0, 50.0]))
+    ax = draw(net, standardise=standardise)
+    vertices = np.concatenate([path.vertices for path in lines_in(ax)])
+    p = net.forward(params, standardise.apply(vertices, np.float32))
+    assert len(vertices) > 50
+    np.testing.assert_allclose(p, 0.5, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["three classes", "twelve classes"])
+def test_regions_belong_to_the_class_that_wins(name):
+    """Each class that wins somewhere in the plane has a region."""
+    net = NETWORKS[name]
+    ax = draw(net)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    grid = np.stack(np.meshgrid(np.linspace(left, right, 240), np.linspace(low, high, 240)), axis=-1).reshape(-1, 2)
+    n_winners = len(np.unique(net.predict(net.init(1, scheme="lecture"), grid)))
+    assert n_winners > 1
+    assert len([c for c in ax.collections if c.get_zorder() == 0]) == n_winners
+
+
+def test_a_plane_without_boundary_says_so():
+    """When one class wins everywhere there is no line, but a sentence."""
+    net = MLP((2, 3, 1))
+    params = net.init(0)
+    params.biases[1][...] = 50
+    x, y = spirals(100)
+    ax = plot.decision_boundary(net, params, x, y, classes=["cat", "dog"])
+    assert not lines_in(ax)
+    assert [text.get_text() for text in ax.texts] == ["no boundary here: every point is taken for dog"]
+
+
+def test_large_data_are_drawn_as_a_sample_of_each_class():
+    """At most about MAX_POINTS dots, in the proportions of the classes, and the legend says so."""
+    net = NETWORKS["one output"]
+    x, _ = spirals(50_000)
+    y = (np.arange(50_000) % 10 == 0).astype(int)
+    ax = plot.decision_boundary(net, net.init(0), x, y)
+    assert [len(points.get_offsets()) for points in scatters_in(ax)] == [1800, 200]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["0 (1,800 of 45,000)", "1 (200 of 5,000)"]
+
+
+def test_the_legend_names_the_classes_and_markers_tell_them_apart():
+    """A legend entry for each class, each with a marker and a colour of its own; none for more than ten."""
+    ax = draw(NETWORKS["three classes"], classes=["a", "b", "c"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (100)", "b (100)", "c (100)"]
+    points = scatters_in(ax)
+    assert len({c.get_paths()[0].vertices.tobytes() for c in points}) == 3
+    assert len({tuple(c.get_facecolor()[0]) for c in points}) == 3
+    assert draw(NETWORKS["twelve classes"]).get_legend() is None
+
+
+def test_axes_that_are_given_are_used():
+    """`ax=` is drawn on and returned, by both functions; without it every call makes a figure of its own."""
+    from matplotlib.figure import Figure
+
+    first, second = Figure().subplots(1, 2)
+    assert draw(NETWORKS["one output"], ax=first) is first
+    assert plot.learning_curve([3.0, 2.0], ax=second) is second
+    assert first.collections
+    assert second.lines
+    assert plot.learning_curve([1.0]).figure is not plot.learning_curve([1.0]).figure
+
+
+@pytest.mark.parametrize(("net", "x"), [
+    (MLP((3, 4, 1)), np.zeros((5, 3))),
+    (MLP((2, 4, 1), loss="squared_error"), np.zeros((5, 2))),
+    (MLP((2, 4, 2)), np.zeros((5, 2))),
+])  # fmt: skip
+def test_a_network_without_a_boundary_in_the_plane_is_refused(net, x):
+    """Only classifiers of two inputs have a picture; the message names the network."""
+    with pytest.raises(InputError) as error:
+        plot.decision_boundary(net, net.init(0), x, np.zeros(5, int))
+    assert str(error.value) == f"a decision boundary is drawn for a classifier with two inputs; got {net}"
+
+
+@pytest.mark.parametrize("x", [np.zeros((0, 2)), np.zeros((3, 3)), np.zeros(3)])
+def test_points_must_lie_in_the_plane(x):
+    """x of another shape, or without rows, is refused with its shape."""
+    net = NETWORKS["one output"]
+    with pytest.raises(InputError) as error:
+        plot.decision_boundary(net, net.init(0), x, np.zeros(len(x), int))
+    assert str(error.value) == f"x must have shape (N, 2); got {x.shape}"
+
+
+def test_a_learning_curve_of_losses():
+    """A list of losses is drawn against steps from 1, with a logarithmic axis."""
+    ax = plot.learning_curve([3.0, 2.0, 0.5], title="t")
+    (line,) = ax.lines
+    assert line.get_xydata().tolist() == [[1, 3], [2, 2], [3, 0.5]]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title(), ax.get_yscale()) == ("step", "loss", "t", "log")
+    assert png_of(ax).startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize("losses", [[1.0, 0.0], [1.0, -2.0], []])
+def test_losses_that_are_not_positive_have_a_linear_axis(losses):
+    """A logarithmic axis would hide them."""
+    assert plot.learning_curve(losses).get_yscale() == "linear"
+
+
+def test_a_learning_curve_with_scores():
+    """Scores stand on an axis of their own, without the steps where they were not taken, and in the legend."""
+    nan = np.nan
+    history = {"step": [5, 10, 15], "loss": [3.0, 2.0, 1.0], "r2": [nan, 0.5, 0.9], "held_out_r2": [nan, nan, -0.2]}
+    ax = plot.learning_curve(history)
+    right = ax.figure.axes[1]
+    assert [line.get_xydata().tolist() for line in right.lines] == [[[10, 0.5], [15, 0.9]], [[15, -0.2]]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["loss", "R²", "held-out R²"]
+    assert right.get_ylim()[0] < -0.2
+    assert ax.lines[0].get_xydata().tolist() == [[5, 3], [10, 2], [15, 1]]
