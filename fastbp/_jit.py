@@ -1,6 +1,7 @@
 """The one door to Numba: how functions are compiled and kept, how they are launched on threads, and on which CPU.
 
     kernel       an inner function: called from other compiled code only
+    inlined      the same, copied into its callers
     intrinsic    an inner function written as instructions, with a NumPy twin for runs without the compiler
     entry        a compiled function that Python calls, with one signature, compiled or loaded on its first call
     launch       a parallel entry on a number of threads, on any threading layer
@@ -37,6 +38,7 @@ __all__ = [
     "Entry",
     "cpu",
     "entry",
+    "inlined",
     "intrinsic",
     "kernel",
     "launch",
@@ -80,6 +82,11 @@ def _dispatcher(function: Callable, **options: Any) -> Any:
 def kernel(function: Callable) -> Callable:
     """Compile an inner function: serial, without a Python wrapper, for whatever types its callers use."""
     return _dispatcher(function, **_INNER) if COMPILED else function
+
+
+def inlined(function: Callable) -> Callable:
+    """A kernel that is copied into each caller, so that a constant argument unrolls its loops there."""
+    return _dispatcher(function, forceinline=True, **_INNER) if COMPILED else function
 
 
 def intrinsic(*, twin: Callable) -> Callable[[Callable], Callable]:

@@ -15,18 +15,11 @@ ORDER = [
     *("errors", "activations", "losses", "arrays", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
     *("_cache", "_linking", "_jit", "config"),
-    *(
-        "kernels.fields",
-        "kernels.vector",
-        "kernels.simd",
-        "kernels.across",
-        "kernels.tile",
-        "kernels.scalar",
-        "kernels.elementwise",
-    ),
+    *("kernels.fields", "kernels.vector", "kernels.simd", "kernels.across", "kernels.power", "kernels.tile"),
+    *("kernels.scalar", "kernels.elementwise"),
     *("kernels.gemm", "kernels.tiles", "kernels.lanes", "kernels.fused"),
-    *("plan", "backprop", "gradcheck", "classifier", "training"),
-    *("plot", "progress", "runs", "task", "preparing", "train_command", "small_commands", "cli"),
+    *("plan", "backprop", "gradcheck", "classifier", "training", "task"),
+    *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
 MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_linking", "kernels"))]

@@ -12,7 +12,7 @@ times -log2(e), which leaves h = 1 / (1 + 2^z), and its slope is h (1 - h): noth
 
 import numpy as np
 
-from .._jit import kernel
+from .._jit import inlined, kernel
 from . import scalar
 from .across import add_products, all_finite, register_totals
 from .elementwise import SIGMOID, activate, load_sample_weights, loss_of_elements, respond, targets_allowed
@@ -98,22 +98,34 @@ def load_column(memory, at, source, source_at, step, n_rows):
 
 
 @kernel
+def power_of_unit(memory, unit, x_at, n_in):
+    """2^z_j of the block, for the unit whose weights start at `unit`."""
+    z_j = splat_strip(memory, memory[unit])
+    for k in range(n_in):
+        z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip_size(memory)), z_j)
+    return scalar.exp2(z_j)
+
+
+@kernel
 def forward_sigmoid(plan, memory, base):
     """h and the output z of the block, for a sigmoid, whose weights are packed times -log2(e)."""
     n_in, strip = plan[N_INPUTS], strip_size(memory)
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
     unit = base + plan[HIDDEN + PANELS_AT]
     z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
-    for _ in range(plan[HIDDEN + PADDED]):
-        z_j = splat_strip(memory, memory[unit])
-        for k in range(n_in):
-            z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip), z_j)
-        h = 1.0 / (scalar.exp2(z_j) + 1.0)
+    power = power_of_unit(memory, unit, x_at, n_in)
+    for _ in range(1, plan[HIDDEN + PADDED]):
+        # One unit ahead, so that the next power does not wait for this quotient.
+        next_power = power_of_unit(memory, unit + n_in + 2, x_at, n_in)
+        h = 1.0 / (power + 1.0)
         store(memory, h_at, h)
         z = fma(memory[unit + 1 + n_in], h, z)
+        power = next_power
         unit += n_in + 2
         h_at += strip
-    store(memory, base + plan[OUTPUT + VALUES_AT], z)
+    h = 1.0 / (power + 1.0)
+    store(memory, h_at, h)
+    store(memory, base + plan[OUTPUT + VALUES_AT], fma(memory[unit + 1 + n_in], h, z))
 
 
 @kernel
@@ -172,15 +184,24 @@ def losses_of_block(plan, constants, y, sample_weight, memory, base, row, n_rows
 
 @kernel
 def gradient_of_block(plan, memory, base):
-    """Add the block's sums, two hidden units at a time, so that d and d x are loaded once for both."""
-    n_in, strip, size = plan[N_INPUTS], strip_size(memory), register_size(memory)
+    """Add the block's gradient to the chunk's sums; the lecture's two inputs and sigmoid have unrolled loops."""
     is_sigmoid = plan[HIDDEN + ACTIVATION] == SIGMOID
-    d_at, x_at = base + plan[OUTPUT + VALUES_AT], base + plan[INPUTS_AT]
+    if plan[N_INPUTS] == 2 and is_sigmoid:
+        add_gradient(plan, memory, base, 2, True)
+    else:
+        add_gradient(plan, memory, base, plan[N_INPUTS], is_sigmoid)
+
+
+@inlined
+def add_gradient(plan, memory, base, n_in, is_sigmoid):
+    """The block's sums, two hidden units at a time, so that d and d x are loaded once for both."""
+    strip, size, bias = strip_size(memory), register_size(memory), plan[BIAS]
+    x_at = base + plan[INPUTS_AT]
     h_at, slopes_at = base + plan[HIDDEN + VALUES_AT], base + plan[HIDDEN + SLOPES_AT]
-    d = load_strip(memory, d_at)
+    d = load_strip(memory, base + plan[OUTPUT + VALUES_AT])
     for k in range(n_in):
         store(memory, x_at + k * strip, load_strip(memory, x_at + k * strip) * d)
-    at, unit_sums = base + plan[SUMS_AT], (n_in + 1 + plan[BIAS]) * size
+    at, unit_sums = base + plan[SUMS_AT], (n_in + 1 + bias) * size
     store(memory, at, add_products(load(memory, at), d, like(d, 1.0)))
     at += size
     for _ in range(0, plan[HIDDEN + PADDED], 2):
@@ -192,13 +213,13 @@ def gradient_of_block(plan, memory, base):
             slope, next_slope = fma(-h, h, h), fma(-next_h, next_h, next_h)
         else:
             slope, next_slope = load_strip(memory, slopes_at), load_strip(memory, slopes_at + strip)
-        if plan[BIAS]:
-            add_to(memory, at + (1 + n_in) * size, d, slope)
-            add_to(memory, next_at + (1 + n_in) * size, d, next_slope)
         for k in range(n_in):
             d_x = load_strip(memory, x_at + k * strip)
             add_to(memory, at + (1 + k) * size, d_x, slope)
             add_to(memory, next_at + (1 + k) * size, d_x, next_slope)
+        if bias:
+            add_to(memory, at + (1 + n_in) * size, d, slope)
+            add_to(memory, next_at + (1 + n_in) * size, d, next_slope)
         at += 2 * unit_sums
         h_at += 2 * strip
         slopes_at += 2 * strip

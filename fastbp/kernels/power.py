@@ -5,8 +5,8 @@
 
 With AVX-512, z = floor(z) + i / M + f with 0 <= f < 1 / M: the 2^(i / M) are a table in two registers (M = 32 in
 float32, 16 in float64), from which one instruction picks a number for every lane, and 2^f - 1 = f (c_1 + c_2 f + ...)
-takes 2 coefficients in float32 and 6 in float64. Elsewhere z = floor(z) + f, and a polynomial of degree 5 or 11 does the
-work. Coefficients are minimax fits, computed with 50 digits.
+takes 2 coefficients in float32 and 6 in float64. Elsewhere z = floor(z) + f, and a polynomial of degree 5 or 11 does
+the work. Coefficients are minimax fits, computed with 50 digits.
 """
 
 import numpy as np
@@ -62,8 +62,8 @@ def _write_exp2(builder, vector, z):
         f = builder.fsub(clamped, call(builder, "llvm.floor", z.type, [clamped]))
         power = horner(builder, vector, _LONG_FLOAT32 if is_float32(vector) else _LONG_FLOAT64, f)
         return _write_scale(builder, vector, power, clamped)
-    # `vreduceps` gives f, and 0 for an infinite z. Added to a large number, z - f leaves i in its lowest bits; where z is
-    # too large for that, the result is 0 or inf anyway.
+    # `vreduceps` gives f, and 0 for an infinite z. Added to a large number, z - f leaves i in its lowest bits; where z
+    # is too large for that, the result is 0 or inf anyway.
     bits, mantissa = (5, 23) if is_float32(vector) else (4, 52)
     down = ir.IntType(32)(bits << 4 | 0b1001)
     f = by_register(builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, down))
