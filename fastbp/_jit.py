@@ -11,14 +11,16 @@ With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import operator
 import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import llvmlite
 import numba
@@ -29,6 +31,7 @@ from numba.core import event
 from numba.core.registry import cpu_target
 
 from . import _cache, _linking
+from ._cpu import CPU, cpu
 from .errors import InputError, ThreadError
 
 __all__ = [
@@ -61,14 +64,12 @@ _OPTIONS = {
     "error_model": "numpy",
     # Other Python threads run while a kernel does.
     "nogil": True,
-    # Nobody calls us through a C function pointer; the wrapper costs compile time.
-    "no_cfunc_wrapper": True,
     # fastmath stays off: it would let the compiler reorder sums (other bits in other tiles) and drop tests for nan.
     # boundscheck stays at its default, off: the door has checked every shape. NUMBA_BOUNDSCHECK=1 finds a wrong index.
 }
 
 # Python calls entries only; a wrapper for each inner function would cost compile time.
-_INNER = {"no_cpython_wrapper": True, "pipeline_class": _linking.InnerCompiler}
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _linking.InnerCompiler}
 
 _dispatchers: list[Any] = []
 
@@ -105,14 +106,15 @@ def intrinsic(*, twin: Callable) -> Callable[[Callable], Callable]:
 class Entry:
     """A compiled function that Python calls: exactly one signature, compiled or loaded on the first call."""
 
-    def __init__(self, function: Callable, signature: Any, *, parallel: bool = False):
+    def __init__(self, function: Callable, signature: Any, *, parallel: bool = False, by_address: bool = False):
         function = getattr(function, "py_func", function)
         functools.update_wrapper(self, function)
         self.function = function
         self._signature = signature
         self._call = function
         if COMPILED:
-            self._dispatcher = _dispatcher(function, parallel=parallel)
+            options = {"pipeline_class": _linking.WholeCompiler} if by_address else {"no_cfunc_wrapper": True}
+            self._dispatcher = _dispatcher(function, parallel=parallel, **options)
             self._call = self._first_call
             self._dispatcher._cache = _DiskCache(self._dispatcher)
 
@@ -131,10 +133,19 @@ class Entry:
         with _locks.compiling:
             # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
             if not self._dispatcher.signatures:
-                self._dispatcher.compile(signature)
+                with _without_garbage_collection():
+                    self._dispatcher.compile(signature)
             # Arguments of other types are a mistake of ours: an error, not a second signature in silence.
             self._dispatcher.disable_compile()
             self._call = self._dispatcher
+
+    def address(self) -> Any:
+        """Where its machine code starts, for `call_at`; without the compiler, the function itself."""
+        if not COMPILED:
+            return self.function
+        self.compile()
+        (result,) = self._dispatcher.overloads.values()
+        return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
 
     @property
     def _numba_type_(self) -> Any:
@@ -143,8 +154,23 @@ class Entry:
         return self._dispatcher._numba_type_
 
 
-def entry(signature: Any, *, parallel: bool = False) -> Callable[[Callable], Entry]:
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """The compiler makes millions of objects that live until it is done; a sixth of its time went into collecting."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def entry(signature: Any, *, parallel: bool = False, by_address: bool = False) -> Callable[[Callable], Entry]:
     """Decorate a function that Python calls. `signature` is a Numba signature, or a callable that returns one.
+
+    by_address : other entries call it, too, by `call_at(entry.address(), ...)`: what is compiled into several entries
+    would be optimised several times.
 
     The same function can be made into several entries, one per dtype. Parallel code compiles slowly, so the body of a
     parallel entry is only
@@ -154,7 +180,7 @@ def entry(signature: Any, *, parallel: bool = False) -> Callable[[Callable], Ent
 
     with a serial kernel; without the `intp` the worker is compiled a second time, for an unsigned i.
     """
-    return lambda function: Entry(function, signature, parallel=parallel)
+    return lambda function: Entry(function, signature, parallel=parallel, by_address=by_address)
 
 
 def signatures_compiled() -> dict[str, int]:
@@ -354,41 +380,3 @@ def launch(entry: Entry, n_threads: int, *args: Any) -> Any:
             return entry(*args)
     finally:
         numba.set_num_threads(before)
-
-
-# -- the CPU ----------------------------------------------------------------------------------------------------------
-
-
-class CPU(NamedTuple):
-    """What code is compiled for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are honoured."""
-
-    name: str
-    features: frozenset[str]
-    vector_bytes: int
-
-
-# What LLVM switches on for a CPU given by name without features (NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=).
-_AVX2 = {"avx2", "fma"}
-_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-_NAMED = {
-    **dict.fromkeys(("x86-64-v3", "haswell", "broadwell", "skylake", "alderlake", "raptorlake"), _AVX2),
-    **dict.fromkeys(("znver1", "znver2", "znver3"), _AVX2),
-    **dict.fromkeys(("x86-64-v4", "skylake-avx512", "cascadelake", "icelake-client", "icelake-server"), _AVX512),
-    **dict.fromkeys(("tigerlake", "sapphirerapids", "emeraldrapids", "graniterapids", "znver4", "znver5"), _AVX512),
-}
-
-
-@functools.cache
-def cpu() -> CPU:
-    """The CPU that kernels are compiled for, and the width of the vectors to use on it."""
-    _, name, flags = cpu_target.target_context.codegen().magic_tuple()
-    return _cpu(name, flags)
-
-
-def _cpu(name: str, flags: str) -> CPU:
-    """From LLVM's name of a CPU and its "+feature,-feature" list."""
-    features = set(_NAMED.get(name, ()))
-    for flag in filter(None, flags.split(",")):
-        (features.discard if flag.startswith("-") else features.add)(flag.lstrip("+-"))
-    vector_bytes = 64 if "avx512f" in features else 32 if features >= _AVX2 else 16
-    return CPU(name, frozenset(features), vector_bytes)

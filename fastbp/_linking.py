@@ -14,6 +14,15 @@ from numba.core.compiler import Compiler
 
 try:
     from numba.core.codegen import JITCodeLibrary
+    from numba.core.compiler_machinery import PassManager
+    from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
+    from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
+
+    # What loops over numbers need; closures, comprehensions and with blocks would be looked for in vain.
+    _PASSES = (
+        *(TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA),
+        *(NopythonTypeInference, PreLowerStripPhis, NativeLowering, NoPythonBackend),
+    )
 except ImportError:
     JITCodeLibrary = None
 
@@ -32,7 +41,7 @@ class _Codegen:
 
 
 if JITCodeLibrary is None or not hasattr(JITCodeLibrary, "_get_module_for_linking"):
-    InnerCompiler = Compiler
+    InnerCompiler = WholeCompiler = Compiler
 else:
 
     class InnerLibrary(JITCodeLibrary):
@@ -45,10 +54,31 @@ else:
                 self._final_module.link_in(library._get_module_for_linking(), preserve=True)
             self._finalized = True
 
+        def _optimize_functions(self, ll_module: Any) -> None:
+            """Only the layout: the entry is optimised as a whole."""
+            ll_module.data_layout = self._codegen._data_layout
+
         def get_pointer_to_function(self, name: str) -> int:
             """0: not executable."""
             self._ensure_finalized()
             return 0
+
+    class WholeLibrary(JITCodeLibrary):
+        """The code of an entry with all its kernels."""
+
+        def _optimize_final_module(self) -> None:
+            """All optimisations, without the round before them that prunes reference counts: kernels have none."""
+            manager, builder = self._codegen._module_pass_manager()
+            manager.run(self._final_module, builder)
+
+    class WholeCompiler(Compiler):
+        """Numba's compiler for an entry that holds no Python objects."""
+
+        def define_pipelines(self) -> Any:
+            library = WholeLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            library.enable_object_caching()
+            self.state.library = library
+            return super().define_pipelines()
 
     class InnerCompiler(Compiler):
         """Numba's compiler, told where the code of the function goes."""
@@ -58,4 +88,8 @@ else:
             library = InnerLibrary(codegen, self.state.func_id.func_qualname)
             library.enable_object_caching()
             self.state.library = library
-            return super().define_pipelines()
+            passes = PassManager("kernel")
+            for one in _PASSES:
+                passes.add_pass(one, one.__name__)
+            passes.finalize()
+            return [passes]

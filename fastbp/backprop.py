@@ -142,7 +142,9 @@ def descend(
         arguments = batch.arguments(call, fields.GRADIENT, gradient.vector, call.scale(reduction))
         per_call = max(1, int(batch.schedule.blocks_per_launch // batch.layout.n_blocks))
         for start in range(0, n_steps, per_call):
-            status = batch.entries.descend(*arguments, float(learning_rate), losses[start : start + per_call])
+            status = batch.entries.descend(
+                *arguments, batch.address, float(learning_rate), losses[start : start + per_call]
+            )
             if status:
                 raise _data_error(net, call, status)
     return losses
@@ -182,6 +184,7 @@ class _Batch:
         self.layout: Layout = layout(net, n_rows, dtype, _machine())
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = fused.entries(dtype)
+        self.address = self.entries.work.address()
         self.n_parameters = net.n_parameters
         self.fields = self.layout.fields.copy()
         self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
@@ -311,14 +314,21 @@ def _run(
 
 
 def _launch_serial(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
-    return batch.entries.serial(*arguments, first, batch.schedule.blocks_per_launch)
+    return batch.entries.serial(*arguments, batch.address, first, batch.schedule.blocks_per_launch)
 
 
 def _launch_parallel(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
     plan = batch.schedule
     batch.status[:] = 0
     _jit.launch(
-        batch.entries.parallel, plan.n_workers, *arguments, batch.status, plan.n_workers, first, plan.blocks_per_launch
+        batch.entries.parallel,
+        plan.n_workers,
+        *arguments,
+        batch.status,
+        batch.address,
+        plan.n_workers,
+        first,
+        plan.blocks_per_launch,
     )
     return int(np.bitwise_or.reduce(batch.status))
 

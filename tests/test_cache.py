@@ -14,7 +14,7 @@ import pytest
 import small_kernels
 from processes import finish, run, start
 
-from fastbp import _cache, _jit
+from fastbp import _cache, _cpu, _jit
 
 pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="nothing is compiled")
 
@@ -316,7 +316,7 @@ def changed_version(module, monkeypatch):
 
 
 def changed_cpu(module, monkeypatch):
-    codegen = type(_jit.cpu_target.target_context.codegen())
+    codegen = type(_cpu.cpu_target.target_context.codegen())
     monkeypatch.setattr(codegen, "magic_tuple", lambda self: ("x86_64-linux", "haswell", "+avx2"))
 
 

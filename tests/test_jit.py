@@ -9,7 +9,7 @@ import small_kernels
 from numba import types
 from processes import run
 
-from fastbp import _jit
+from fastbp import _cpu, _jit
 from fastbp.config import set_num_threads, show_config
 
 compiled = pytest.mark.skipif(not _jit.COMPILED, reason="nothing is compiled")
@@ -243,7 +243,7 @@ CPUS = [
 @pytest.mark.parametrize(("name", "flags", "vector_bytes"), CPUS)
 def test_vector_bytes(name, flags, vector_bytes):
     """64 bytes with AVX-512, 32 with AVX2 and FMA, else 16, whether features are listed or follow from the name."""
-    assert _jit._cpu(name, flags).vector_bytes == vector_bytes
+    assert _cpu._cpu(name, flags).vector_bytes == vector_bytes
 
 
 def test_cpu_is_what_numba_compiles_for():

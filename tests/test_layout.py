@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     *("errors", "activations", "losses", "arrays", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
-    *("_cache", "_linking", "_jit", "config"),
+    *("_cache", "_cpu", "_linking", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.simd", "kernels.across", "kernels.power", "kernels.tile"),
     *("kernels.scalar", "kernels.elementwise"),
     *("kernels.gemm", "kernels.tiles", "kernels.lanes", "kernels.fused"),
@@ -22,7 +22,7 @@ ORDER = [
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
-MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_linking", "kernels"))]
+MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "kernels"))]
 
 
 def module_name(path):

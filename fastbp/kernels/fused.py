@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 
-from .._jit import Entry, entry, kernel, prange
+from .._jit import Entry, entry, intrinsic, kernel, prange
 from . import lanes, tiles
 from .across import first, total
 from .fields import (
@@ -207,31 +208,57 @@ def call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals
     )  # fmt: skip
 
 
-@kernel
-def steps(call, first, count):
-    """Blocks first to first + count - 1 on the calling thread; the last of them is followed by the reduction."""
+def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, worker, n_workers, first, count):
+    """`count` of a worker's blocks, from its block `first` on; returns a status.
+
+    Its blocks are those of a run of whole slots. All other entries call this one by its address, so that the bulk of
+    the code is compiled once.
+    """
+    call = Call(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+    base = worker * plan[WORKER_SIZE]
     if first == 0:
-        pack(call, 0)
-    last = min(first + count, call.plan[N_BLOCKS])
-    status = blocks(call, 0, first, last)
-    if status == 0 and last == call.plan[N_BLOCKS]:
+        pack(call, base)
+    start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
+    stop = min(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
+    return blocks(call, base, start + first, min(start + first + count, stop))
+
+
+@intrinsic(twin=lambda address, call, *numbers: address(*call, *numbers))
+def call_at(typing, address, call, worker, n_workers, first, count):
+    """`work` of one dtype, at its address."""
+
+    def emit(context, builder, sig, arguments):
+        where, pointers, *numbers = arguments
+        operands = [builder.extract_value(pointers, i) for i in range(len(call.types))] + numbers
+        function = ir.FunctionType(ir.IntType(64), [operand.type for operand in operands])
+        return builder.call(builder.inttoptr(where, function.as_pointer()), operands)
+
+    return types.int64(types.int64, call, *(types.int64,) * 4), emit
+
+
+@kernel
+def steps(call, address, first, count):
+    """Blocks first to first + count - 1 on the calling thread; the last of them is followed by the reduction."""
+    status = call_at(address, call, 0, 1, first, count)
+    if status == 0 and first + count >= call.plan[N_BLOCKS]:
         reduce(call)
     return status
 
 
-def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, first, count):
+def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, address, first, count):
     """A launch on the calling thread: `count` blocks from block `first` on; returns a status."""
-    return steps(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out), first, count)
+    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+    return steps(call, address, first, count)
 
 
-def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, rate, losses):
+def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, address, rate, losses):
     """len(losses) steps of gradient descent on the calling thread, vector -= rate gradient; returns a status.
 
     losses[t] is the loss before step t, scaled like the gradient and without penalties.
     """
     call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
     for t in range(losses.size):
-        status = steps(call, 0, call.plan[N_BLOCKS])
+        status = steps(call, address, 0, call.plan[N_BLOCKS])
         if status != 0:
             return status
         losses[t] = call.totals[call.plan[N_PARAMETERS]] * call.constants[SCALE]
@@ -240,24 +267,12 @@ def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals
     return 0
 
 
-@kernel
-def work(call, status, worker, n_workers, first, count):
-    """`count` of a worker's blocks, from its block `first` on. Its blocks are those of a run of whole slots."""
-    plan = call.plan
-    base = worker * plan[WORKER_SIZE]
-    if first == 0:
-        pack(call, base)
-    start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
-    stop = min(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
-    status[worker] |= blocks(call, base, start + first, min(start + first + count, stop))
-
-
-def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status, n_workers, first,
-             count):  # fmt: skip
+def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status, address, n_workers,
+             first, count):  # fmt: skip
     """A launch on threads: `count` blocks of each of n_workers workers; status[worker] says what was wrong."""
     for worker in prange(n_workers):
         call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
-        work(call, pointer(status), np.intp(worker), n_workers, first, count)
+        status[worker] |= call_at(address, call, np.intp(worker), n_workers, first, count)
 
 
 def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out):
@@ -268,6 +283,7 @@ def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, tota
 class Entries(NamedTuple):
     """The compiled functions of one dtype."""
 
+    work: Entry
     serial: Entry
     descend: Entry
     parallel: Entry
@@ -282,11 +298,12 @@ def entries(dtype: np.dtype) -> Entries:
     def array(element):
         return types.Array(element, 1, "C")
 
-    integers, reals, doubles = array(n), array(real), array(types.float64)
-    common = (integers, doubles, reals, reals, reals, integers, reals, reals, doubles, reals)
+    elements = (n, types.float64, real, real, real, n, real, real, types.float64, real)
+    pointers, arrays = (types.CPointer(e) for e in elements), tuple(array(e) for e in elements)
     return Entries(
-        serial=entry(n(*common, n, n))(serial),
-        descend=entry(n(*common, types.float64, doubles))(descend),
-        parallel=entry(types.void(*common, integers, n, n, n), parallel=True)(parallel),
-        reduction=entry(types.void(*common))(reduction),
+        work=entry(n(*pointers, n, n, n, n), by_address=True)(work),
+        serial=entry(n(*arrays, n, n, n))(serial),
+        descend=entry(n(*arrays, n, types.float64, array(types.float64)))(descend),
+        parallel=entry(types.void(*arrays, array(n), n, n, n, n), parallel=True)(parallel),
+        reduction=entry(types.void(*arrays))(reduction),
     )
