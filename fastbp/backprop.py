@@ -139,7 +139,8 @@ def descend(
     call = _Data(net, params, x, y, None)
     losses = np.empty(n_steps)
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
-        arguments = batch.arguments(call, fields.GRADIENT, gradient.vector, call.scale(reduction))
+        code = net.loss_function.code
+        arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, call.scale(reduction))
         per_call = max(1, int(batch.schedule.blocks_per_launch // batch.layout.n_blocks))
         for start in range(0, n_steps, per_call):
             status = batch.entries.descend(
@@ -201,14 +202,16 @@ class _Batch:
         self._in_use.release()
 
     def arguments(
-        self, call: _Data, mode: int, out: np.ndarray, scale: float = 1.0, l1: float = 0.0, l2: float = 0.0
-    ) -> tuple[np.ndarray, ...]:
+        self, call: _Data, loss_code: int, mode: int, out: np.ndarray, scale: float = 1.0, l1: float = 0.0,
+        l2: float = 0.0,
+    ) -> tuple[np.ndarray, ...]:  # fmt: skip
         """The arguments that all entries share."""
-        wanted = (mode, call.y.dtype == np.int64, call.sample_weight.size > 0, scale, l1, l2)
+        wanted = (loss_code, mode, call.y.dtype == np.int64, call.sample_weight.size > 0, scale, l1, l2)
         if wanted != self._wanted:
             self._wanted = wanted
-            self.fields[fields.MODE : fields.HEADER] = wanted[:3]
-            self.constants[: fields.LOSS_PARAMETER] = wanted[3:]
+            self.fields[fields.LOSS] = loss_code
+            self.fields[fields.MODE : fields.HEADER] = wanted[1:4]
+            self.constants[: fields.LOSS_PARAMETER] = wanted[4:]
         return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, out)
 
 
@@ -301,8 +304,8 @@ def _run(
     """Run the kernels; returns the summed loss. `constants` are scale, l1 and l2; loss_code replaces the network's."""
     threads = _jit.resolve_threads(n_threads)
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
-        arguments = batch.arguments(call, mode, call.vector[:0] if out is None else out, *constants)
-        batch.fields[fields.LOSS] = net.loss_function.code if loss_code is None else loss_code
+        code = net.loss_function.code if loss_code is None else loss_code
+        arguments = batch.arguments(call, code, mode, call.vector[:0] if out is None else out, *constants)
         launch = _launch_serial if batch.schedule.n_workers == 1 else _launch_parallel
         for first in range(0, batch.schedule.blocks_per_worker, batch.schedule.blocks_per_launch):
             status = launch(batch, arguments, first)
