@@ -373,10 +373,12 @@ def launch(entry: Entry, n_threads: int, *args: Any) -> Any:
     entry.compile()
     before = numba.get_num_threads()
     try:
-        numba.set_num_threads(n_threads)
+        if before != n_threads:  # each setting costs half a microsecond
+            numba.set_num_threads(n_threads)
         if threading_layer() != "workqueue":
             return entry(*args)
         with _locks.workqueue:
             return entry(*args)
     finally:
-        numba.set_num_threads(before)
+        if before != n_threads:
+            numba.set_num_threads(before)

@@ -306,34 +306,26 @@ def _run(
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
         code = net.loss_function.code if loss_code is None else loss_code
         arguments = batch.arguments(call, code, mode, call.vector[:0] if out is None else out, *constants)
-        launch = _launch_serial if batch.schedule.n_workers == 1 else _launch_parallel
-        for first in range(0, batch.schedule.blocks_per_worker, batch.schedule.blocks_per_launch):
-            status = launch(batch, arguments, first)
-            if status:
-                raise _data_error(net, call, status)
-        if launch is _launch_parallel:
-            batch.entries.reduction(*arguments)
+        status = (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
+        if status:
+            raise _data_error(net, call, status)
         return float(batch.totals[batch.n_parameters])
 
 
-def _launch_serial(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
-    return batch.entries.serial(*arguments, batch.address, first, batch.schedule.blocks_per_launch)
+def _serial(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
+    plan, status = batch.schedule, 0
+    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
+        status |= batch.entries.serial(*arguments, batch.address, first, plan.blocks_per_launch)
+    return status
 
 
-def _launch_parallel(batch: _Batch, arguments: tuple[np.ndarray, ...], first: int) -> int:
-    plan = batch.schedule
-    batch.status[:] = 0
-    _jit.launch(
-        batch.entries.parallel,
-        plan.n_workers,
-        *arguments,
-        batch.status,
-        batch.address,
-        plan.n_workers,
-        first,
-        plan.blocks_per_launch,
-    )
-    return int(np.bitwise_or.reduce(batch.status))
+def _parallel(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
+    plan, status = batch.schedule, batch.status
+    status[:] = 0
+    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
+        window = (status, batch.address, plan.n_workers, first, plan.blocks_per_launch)
+        _jit.launch(batch.entries.parallel, plan.n_workers, *arguments, *window)
+    return batch.entries.reduction(*arguments, status)
 
 
 def _data_error(net: MLP, call: _Data, status: int) -> InputError:

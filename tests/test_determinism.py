@@ -79,3 +79,62 @@ def test_float32_sums_over_many_rows_keep_their_digits():
     _, grad = net.value_and_grad(params, x, y)
     _, wanted = net.value_and_grad(params.astype(np.float64), x, y)
     assert np.linalg.norm(grad.vector - wanted.vector) < 2e-6 * np.linalg.norm(wanted.vector)
+
+
+# Two Python threads, and then a forked child, on the real kernels and enough rows to be shared out.
+COMPANY = """
+import os, sys, threading, numpy as np, fastbp
+net = fastbp.MLP((2, 100, 1))
+params = net.init(0)
+x = np.random.default_rng(0).standard_normal((20_000, 2)).astype(np.float32)
+y = (x[:, :1] > 0).astype(np.float32)
+wanted = net.value_and_grad(params, x, y, n_threads=1)[1].vector.tobytes()
+wrong = []
+
+def work():
+    for _ in range(50):
+        if net.value_and_grad(params, x, y, n_threads=2)[1].vector.tobytes() != wanted:
+            wrong.append(1)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not wrong
+child = os.fork()
+if child == 0:
+    os._exit(0 if net.value_and_grad(params, x, y)[1].vector.tobytes() == wanted else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print("ok")
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
+def test_python_threads_and_forked_children_get_the_same_bits(layer):
+    """No abort, no hang, no other bits, whatever the threading layer."""
+    need_layer(layer)
+    assert run(COMPANY, timeout=120, NUMBA_NUM_THREADS="2", NUMBA_THREADING_LAYER=layer).strip() == "ok"
+
+
+# Kernels for other instruction sets: 8 or 4 floats a register, another tile, powers of two without AVX-512.
+OTHER_CPU = """
+import numpy as np
+from cases import CASES, make_data
+from fastbp import _jit, reference
+for case in CASES[::9]:
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
+        data, exact = make_data(case, dtype), make_data(case)
+        _, grad = case.net.value_and_grad(data.params, data.x, data.y, sample_weight=data.sample_weight)
+        _, wanted = reference.value_and_grad(
+            case.net, exact.params, exact.x, exact.y, sample_weight=exact.sample_weight
+        )
+        error = np.linalg.norm(grad.vector - wanted.vector) / np.linalg.norm(wanted.vector)
+        assert error < tolerance, (case.id, dtype, error)
+print(_jit.cpu().vector_bytes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cpu", "vector_bytes"), [("haswell", 32), ("x86-64", 16)])
+def test_kernels_for_other_cpus_are_the_reference_s(cpu, vector_bytes):
+    """AVX2 and plain SSE2, compiled for and run here."""
+    assert int(run(OTHER_CPU, timeout=300, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="")) == vector_bytes

@@ -275,9 +275,14 @@ def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, total
         status[worker] |= call_at(address, call, np.intp(worker), n_workers, first, count)
 
 
-def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out):
-    """The reduction of a call whose blocks are done."""
-    reduce(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out))
+def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status):
+    """The reduction of a call whose blocks are done; returns the workers' statuses in one, and reduces if it is 0."""
+    together = 0
+    for worker in range(status.size):
+        together |= status[worker]
+    if together == 0:
+        reduce(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out))
+    return together
 
 
 class Entries(NamedTuple):
@@ -305,5 +310,5 @@ def entries(dtype: np.dtype) -> Entries:
         serial=entry(n(*arrays, n, n, n))(serial),
         descend=entry(n(*arrays, n, types.float64, array(types.float64)))(descend),
         parallel=entry(types.void(*arrays, array(n), n, n, n, n), parallel=True)(parallel),
-        reduction=entry(types.void(*arrays))(reduction),
+        reduction=entry(n(*arrays, array(n)))(reduction),
     )
