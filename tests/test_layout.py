@@ -75,7 +75,7 @@ def test_one_door_to_numba(path):
         assert not any(name.split(".")[0] in ("numba", "llvmlite", "matplotlib", "rich", "sklearn") for name in names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
+@pytest.mark.parametrize("path", [*FILES, *sorted(Path(__file__).parent.glob("*.py"))], ids=lambda path: path.name)
 def test_files_are_short(path):
     """At most 400 lines; functions outside the kernels at most 60."""
     text = path.read_text()
