@@ -47,12 +47,29 @@ else:
     class InnerLibrary(JITCodeLibrary):
         """Code to be linked into entries; never run on its own."""
 
+        _whole = None
+
         def finalize(self) -> None:
-            """Link what the function calls, and stop there."""
-            for library in dict.fromkeys(self._linking_libraries):
-                self._reload_init.update(library._reload_init)
-                self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+            """Nothing is linked until an entry asks for the whole."""
             self._finalized = True
+
+        def _get_module_for_linking(self) -> Any:
+            """The function with all that it calls, directly and indirectly, each linked once."""
+            if self._whole is None:
+                whole = super()._get_module_for_linking().clone()
+                for library in self._called({}):
+                    self._reload_init.update(library._reload_init)
+                    whole.link_in(JITCodeLibrary._get_module_for_linking(library), preserve=True)
+                self._whole = whole
+            return self._whole
+
+        def _called(self, found: dict[Any, None]) -> dict[Any, None]:
+            for library in self._linking_libraries:
+                if library not in found:
+                    found[library] = None
+                    if isinstance(library, InnerLibrary):
+                        library._called(found)
+            return found
 
         def _optimize_functions(self, ll_module: Any) -> None:
             """Only the layout: the entry is optimised as a whole."""
