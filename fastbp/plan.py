@@ -63,7 +63,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     in_lanes, reason = _family(net)
     block_rows = 4 * lanes if in_lanes else _tiles_block_rows(n_rows)
     n_blocks = -(-n_rows // block_rows)
-    slot_blocks = -(-n_blocks // _most_slots(net, n_blocks))
+    slot_blocks = _slot_blocks(net, n_blocks)
     chunk_blocks = min(slot_blocks, max(1, MAX_CHUNK_ROWS // block_rows))
     n_slots = -(-n_blocks // slot_blocks)
     header = {
@@ -105,10 +105,13 @@ def schedule(batch: Layout, n_threads: int) -> Schedule:
     return Schedule(n_workers, per_worker, min(per_launch, per_worker), reason)
 
 
-def _most_slots(net: MLP, n_blocks: int) -> int:
-    """Enough slots to share out, yet few where a slot's own cost, of adding up and merging, would show."""
+def _slot_blocks(net: MLP, n_blocks: int) -> int:
+    """Blocks a slot: enough slots to share out, yet few where the cost of each, adding up and merging, would show."""
     by_memory = TOTALS_BYTES // (8 * (net.n_parameters + 1))
-    return min(MAX_SLOTS, max(MIN_SLOTS, min(by_memory, n_blocks // SLOT_BLOCKS_WORTH_IT)))
+    most = min(MAX_SLOTS, max(MIN_SLOTS, min(by_memory, n_blocks // SLOT_BLOCKS_WORTH_IT)))
+    slot_blocks = -(-n_blocks // most)
+    rounded_to_too_few = -(-n_blocks // slot_blocks) < MIN_SLOTS <= n_blocks
+    return n_blocks // MIN_SLOTS if rounded_to_too_few else slot_blocks
 
 
 def _family(net: MLP) -> tuple[bool, str]:

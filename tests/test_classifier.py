@@ -77,6 +77,20 @@ def test_backward_takes_the_given_prediction():
     np.testing.assert_allclose(classifier.grad_w1, x.T @ ((given - y) @ w2.T * h * (1 - h)), rtol=1e-11, atol=1e-12)
 
 
+def test_backward_takes_the_hidden_layer_of_the_last_forward():
+    """h is that of the forward pass, even where W1 was written to in between; W2 is today's."""
+    x, y = data(30)
+    classifier = fastbp.Classifier(rng=0)
+    h = fastbp.sigmoid(x @ classifier.w1)
+    y_pred = classifier.forward(x)
+    classifier.w1 = classifier.w1 * 2
+    w2 = classifier.w2 * 3
+    classifier.w2 = w2
+    classifier.backward(y_pred, y)
+    np.testing.assert_allclose(classifier.grad_w2, h.T @ (y_pred - y), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(classifier.grad_w1, x.T @ ((y_pred - y) @ w2.T * h * (1 - h)), rtol=1e-10, atol=1e-11)
+
+
 def test_fit_calls_back_where_the_lecture_draws():
     """After steps 5, 20, 100 and every 1,000, with the loss of that step."""
     x, y = data()
