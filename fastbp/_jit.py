@@ -26,7 +26,7 @@ import llvmlite
 import numba
 import numba.extending
 import numpy as np
-from numba import prange
+from numba import prange, types
 from numba.core import event
 from numba.core.registry import cpu_target
 
@@ -82,7 +82,14 @@ def _dispatcher(function: Callable, **options: Any) -> Any:
 
 def kernel(function: Callable) -> Callable:
     """Compile an inner function: serial, without a Python wrapper, for whatever types its callers use."""
-    return _dispatcher(function, **_INNER) if COMPILED else function
+    return _for_types_only(_dispatcher(function, **_INNER)) if COMPILED else function
+
+
+def _for_types_only(dispatcher: Any) -> Any:
+    """The dispatcher, which would compile another version for each constant among its arguments."""
+    template = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda args, keywords: template(tuple(map(types.unliteral, args)), keywords)
+    return dispatcher
 
 
 def inlined(function: Callable) -> Callable:

@@ -15,13 +15,13 @@ from numba.core.compiler import Compiler
 try:
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler_machinery import PassManager
-    from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference, PreLowerStripPhis
-    from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
+    from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference
+    from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
     # What loops over numbers need; closures, comprehensions and with blocks would be looked for in vain.
     _PASSES = (
-        *(TranslateByteCode, FixupArgs, IRProcessing, ReconstructSSA),
-        *(NopythonTypeInference, PreLowerStripPhis, NativeLowering, NoPythonBackend),
+        *(TranslateByteCode, FixupArgs, IRProcessing),
+        *(NopythonTypeInference, NativeLowering, NoPythonBackend),
     )
 except ImportError:
     JITCodeLibrary = None

@@ -80,6 +80,20 @@ def test_tanh_and_expm1_keep_their_digits_near_zero(dtype):
 @pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore:.*cache.*")
+def test_exp2_of_every_magnitude(dtype):
+    """Close to NumPy's 2^z from the smallest z to the largest; 0 and inf where NumPy has them."""
+    exponents = np.arange(np.finfo(dtype).minexp, np.finfo(dtype).maxexp)
+    values = [sign * np.ldexp(m, exponents) for sign in (-1, 1) for m in (1.0, 1.25, 1.5, 1.75, 1.999)]
+    values = np.resize(np.concatenate(values).astype(dtype), 64 * len(exponents))
+    with np.errstate(over="ignore", under="ignore"):
+        wanted = np.exp2(values)
+    smallest = np.finfo(dtype).smallest_subnormal
+    np.testing.assert_allclose(apply(scalar.exp2, values), wanted, rtol=2 * np.finfo(dtype).eps, atol=smallest)
+
+
+@pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:.*cache.*")
 def test_ends_of_the_range(dtype):
     """0 and inf beyond the range; exactly 1 and 1/2 at 0; NaN stays NaN."""
     values = np.resize(np.array([-np.inf, -1e30, 0.0, 1e30, np.inf, np.nan], dtype), 96)

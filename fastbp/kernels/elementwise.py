@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .. import activations, losses
-from .._jit import kernel
+from .._jit import inlined, kernel
 from . import scalar
 from .across import all_finite, all_within, first, highest, total
 from .simd import fma, load, register_size, splat, store
@@ -22,75 +22,73 @@ PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
 # -- activations -----------------------------------------------------------------------------------------------------
 
 
+@inlined
+def activation(code, z, parameter):
+    """(a(z), a'(z)) of one vector."""
+    if code == SIGMOID:
+        return scalar.sigmoid(z, parameter)
+    if code == TANH:
+        return scalar.tanh(z, parameter)
+    if code == RELU:
+        return scalar.relu(z, parameter)
+    if code == LEAKY_RELU:
+        return scalar.leaky_relu(z, parameter)
+    if code == ELU:
+        return scalar.elu(z, parameter)
+    if code == SOFTPLUS:
+        return scalar.softplus(z, parameter)
+    if code == SILU:
+        return scalar.silu(z, parameter)
+    if code == GELU:
+        return scalar.gelu(z, parameter)
+    if code == GELU_TANH:
+        return scalar.gelu_tanh(z, parameter)
+    return scalar.identity(z, parameter)
+
+
 @kernel
-def _activate(function, parameter, a, at, slopes_at, step, n_rows, n):
-    size = register_size(a)
+def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
+    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements, rounded up to registers, `step` apart."""
     for _ in range(n_rows):
-        for i in range(0, n, size):
-            value, slope = function(load(a, at + i), parameter)
+        for i in range(0, n, register_size(a)):
+            value, slope = activation(code, load(a, at + i), parameter)
             store(a, at + i, value)
             store(a, slopes_at + i, slope)
         at += step
         slopes_at += step
 
 
-@kernel
-def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
-    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements, rounded up to registers, `step` apart."""
-    if code == IDENTITY:
-        _activate(scalar.identity, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == SIGMOID:
-        _activate(scalar.sigmoid, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == TANH:
-        _activate(scalar.tanh, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == RELU:
-        _activate(scalar.relu, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == LEAKY_RELU:
-        _activate(scalar.leaky_relu, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == ELU:
-        _activate(scalar.elu, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == SOFTPLUS:
-        _activate(scalar.softplus, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == SILU:
-        _activate(scalar.silu, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == GELU:
-        _activate(scalar.gelu, parameter, a, at, slopes_at, step, n_rows, n)
-    elif code == GELU_TANH:
-        _activate(scalar.gelu_tanh, parameter, a, at, slopes_at, step, n_rows, n)
-
-
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-@kernel
-def _loss(function, parameter, a, at, targets_at, step, n_rows, n):
-    size = register_size(a)
-    for _ in range(n_rows):
-        for i in range(0, n, size):
-            loss, d_z = function(load(a, at + i), load(a, targets_at + i), parameter)
-            store(a, at + i, d_z)
-            store(a, targets_at + i, loss)
-        at += step
-        targets_at += step
+@inlined
+def loss(code, z, y, parameter):
+    """(l(y, z), dl/dz) of one vector; every loss but cross_entropy."""
+    if code == BINARY_CROSS_ENTROPY:
+        return scalar.binary_cross_entropy(z, y, parameter)
+    if code == SQUARED_ERROR:
+        return scalar.squared_error(z, y, parameter)
+    if code == ABSOLUTE_ERROR:
+        return scalar.absolute_error(z, y, parameter)
+    if code == HUBER:
+        return scalar.huber(z, y, parameter)
+    if code == QUANTILE:
+        return scalar.quantile(z, y, parameter)
+    if code == POISSON:
+        return scalar.poisson(z, y, parameter)
+    return scalar.pullback(z, y, parameter)
 
 
 @kernel
 def loss_of_elements(code, parameter, a, at, targets_at, step, n_rows, n):
-    """z -> dl/dz and y -> l(y, z), both in place; every loss but cross_entropy."""
-    if code == BINARY_CROSS_ENTROPY:
-        _loss(scalar.binary_cross_entropy, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == SQUARED_ERROR:
-        _loss(scalar.squared_error, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == ABSOLUTE_ERROR:
-        _loss(scalar.absolute_error, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == HUBER:
-        _loss(scalar.huber, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == QUANTILE:
-        _loss(scalar.quantile, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == POISSON:
-        _loss(scalar.poisson, parameter, a, at, targets_at, step, n_rows, n)
-    elif code == PULLBACK:
-        _loss(scalar.pullback, parameter, a, at, targets_at, step, n_rows, n)
+    """z -> dl/dz and y -> l(y, z), both in place, for n_rows rows of n elements, rounded up to registers."""
+    for _ in range(n_rows):
+        for i in range(0, n, register_size(a)):
+            value, d_z = loss(code, load(a, at + i), load(a, targets_at + i), parameter)
+            store(a, at + i, d_z)
+            store(a, targets_at + i, value)
+        at += step
+        targets_at += step
 
 
 @kernel

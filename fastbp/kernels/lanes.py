@@ -15,7 +15,7 @@ import numpy as np
 from .._jit import inlined, kernel
 from . import scalar
 from .across import add_products, all_finite, register_totals
-from .elementwise import SIGMOID, activate, load_sample_weights, loss_of_elements, respond, targets_allowed
+from .elementwise import SIGMOID, activation, load_sample_weights, loss, respond, targets_allowed
 from .fields import (
     ACTIVATION,
     ACTIVATION_PARAMETERS,
@@ -97,35 +97,45 @@ def load_column(memory, at, source, source_at, step, n_rows):
         memory[at + s] = 0
 
 
-@kernel
-def power_of_unit(memory, unit, x_at, n_in):
-    """2^z_j of the block, for the unit whose weights start at `unit`."""
+@inlined
+def preactivation(memory, unit, x_at, n_in):
+    """z_j of the block, for the unit whose weights start at `unit`."""
     z_j = splat_strip(memory, memory[unit])
     for k in range(n_in):
         z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip_size(memory)), z_j)
-    return scalar.exp2(z_j)
+    return z_j
+
+
+@inlined
+def add_unit(memory, unit, n_in, h_at, power, z):
+    """z + W2_j h_j, where h_j = 1 / (1 + power) is kept."""
+    h = 1.0 / (power + 1.0)
+    store(memory, h_at, h)
+    return fma(memory[unit + 1 + n_in], h, z)
 
 
 @kernel
 def forward_sigmoid(plan, memory, base):
-    """h and the output z of the block, for a sigmoid, whose weights are packed times -log2(e)."""
-    n_in, strip = plan[N_INPUTS], strip_size(memory)
+    """h and the output z of the block, for a sigmoid, whose weights are packed times -log2(e).
+
+    Three units are on their way at a time, so that none waits: z_j of one, the power of the one before it, the quotient
+    of the one before that.
+    """
+    n_in, n_units, strip = plan[N_INPUTS], plan[HIDDEN + PADDED], strip_size(memory)
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
-    unit = base + plan[HIDDEN + PANELS_AT]
+    unit, step = base + plan[HIDDEN + PANELS_AT], n_in + 2
     z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
-    power = power_of_unit(memory, unit, x_at, n_in)
-    for _ in range(1, plan[HIDDEN + PADDED]):
-        # One unit ahead, so that the next power does not wait for this quotient.
-        next_power = power_of_unit(memory, unit + n_in + 2, x_at, n_in)
-        h = 1.0 / (power + 1.0)
-        store(memory, h_at, h)
-        z = fma(memory[unit + 1 + n_in], h, z)
-        power = next_power
-        unit += n_in + 2
+    power = scalar.exp2(preactivation(memory, unit, x_at, n_in))
+    z_j = preactivation(memory, unit + step, x_at, n_in)
+    for _ in range(2, n_units):
+        z = add_unit(memory, unit, n_in, h_at, power, z)
+        power = scalar.exp2(z_j)
+        z_j = preactivation(memory, unit + 2 * step, x_at, n_in)
+        unit += step
         h_at += strip
-    h = 1.0 / (power + 1.0)
-    store(memory, h_at, h)
-    store(memory, base + plan[OUTPUT + VALUES_AT], fma(memory[unit + 1 + n_in], h, z))
+    z = add_unit(memory, unit, n_in, h_at, power, z)
+    z = add_unit(memory, unit + step, n_in, h_at + strip, scalar.exp2(z_j), z)
+    store(memory, base + plan[OUTPUT + VALUES_AT], z)
 
 
 @kernel
@@ -134,19 +144,17 @@ def forward_any(plan, constants, memory, base):
     n_in, strip, n_units = plan[N_INPUTS], strip_size(memory), plan[HIDDEN + PADDED]
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
     unit = base + plan[HIDDEN + PANELS_AT]
-    for j in range(n_units):
-        z_j = splat_strip(memory, memory[unit])
-        for k in range(n_in):
-            z_j = fma(memory[unit + 1 + k], load_strip(memory, x_at + k * strip), z_j)
-        store(memory, h_at + j * strip, z_j)
-        unit += n_in + 2
     slopes_at, parameter = base + plan[HIDDEN + SLOPES_AT], constants[ACTIVATION_PARAMETERS]
-    activate(plan[HIDDEN + ACTIVATION], parameter, memory, h_at, slopes_at, strip, n_units, strip)
     z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
-    unit = base + plan[HIDDEN + PANELS_AT]
-    for j in range(n_units):
-        z = fma(memory[unit + 1 + n_in], load_strip(memory, h_at + j * strip), z)
+    for _ in range(n_units):
+        z_j = preactivation(memory, unit, x_at, n_in)
+        h, slope = activation(plan[HIDDEN + ACTIVATION], z_j, parameter)
+        store(memory, h_at, h)
+        store(memory, slopes_at, slope)
+        z = fma(memory[unit + 1 + n_in], h, z)
         unit += n_in + 2
+        h_at += strip
+        slopes_at += strip
     store(memory, base + plan[OUTPUT + VALUES_AT], z)
 
 
@@ -168,17 +176,16 @@ def losses_of_block(plan, constants, y, sample_weight, memory, base, row, n_rows
     z_at, targets_at = base + plan[OUTPUT + VALUES_AT], base + plan[TARGETS_AT]
     losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
     load_column(memory, targets_at, y, row, 1, n_rows)
-    finite = all_finite(load_strip(memory, targets_at))
-    if not (finite and targets_allowed(plan[LOSS], memory, targets_at, strip, 1, strip)):
+    targets = load_strip(memory, targets_at)
+    if not (all_finite(targets) and targets_allowed(plan[LOSS], memory, targets_at, strip, 1, strip)):
         return BAD_TARGET
-    loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, strip, 1, strip)
-    if n_rows == strip and not plan[HAS_WEIGHTS]:
-        store(memory, losses_at, load_strip(memory, targets_at))
-        return 0
-    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip, plan[HAS_WEIGHTS])
-    weights = load_strip(memory, weights_at)
-    store(memory, z_at, load_strip(memory, z_at) * weights)
-    store(memory, losses_at, load_strip(memory, targets_at) * weights)
+    losses, d_z = loss(plan[LOSS], load_strip(memory, z_at), targets, constants[LOSS_PARAMETER])
+    if plan[HAS_WEIGHTS] or n_rows < strip:
+        load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip, plan[HAS_WEIGHTS])
+        weights = load_strip(memory, weights_at)
+        losses, d_z = losses * weights, d_z * weights
+    store(memory, losses_at, losses)
+    store(memory, z_at, d_z)
     return 0
 
 

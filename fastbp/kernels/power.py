@@ -3,10 +3,10 @@
     exp2(z)          2^z; 0 and inf beyond the range
     scale(p, z)      p 2^floor(z); 0 and inf beyond the range
 
-With AVX-512, z = floor(z) + i / M + f with 0 <= f < 1 / M: the 2^(i / M) are a table in two registers (M = 32 in
-float32, 16 in float64), from which one instruction picks a number for every lane, and 2^f - 1 = f (c_1 + c_2 f + ...)
-takes 2 coefficients in float32 and 6 in float64. Elsewhere z = floor(z) + f, and a polynomial of degree 5 or 11 does
-the work. Coefficients are minimax fits, computed with 50 digits.
+With AVX-512, z = n + i / M + f with whole numbers n and 0 <= i < M and with |f| <= 1 / 2M: the 2^(i / M) are a table in
+two registers (M = 32 in float32, 16 in float64), from which one instruction picks a number for every lane, and
+2^f - 1 = f (c_1 + c_2 f + ...) takes 2 coefficients in float32 and 6 in float64. Elsewhere z = n + f with 0 <= f < 1,
+and a polynomial of degree 5 or 11 does the work. Coefficients are minimax fits, computed with 50 digits.
 """
 
 import numpy as np
@@ -27,10 +27,10 @@ from .vector import (
 )
 
 # fmt: off
-# (2^f - 1) / f for 0 <= f < 1/32 and for 0 <= f < 1/16; the relative error of 2^f is 6.6e-8 and 7.6e-18.
-_SHORT_FLOAT32 = (0.69312373160101415, 0.24265269251775118)
-_SHORT_FLOAT64 = (0.69314718055993774, 0.24022650696146328, 0.055504108419540569, 0.0096181408031274491,
-                  0.0013330742239606787, 0.00015736283143053644)
+# (2^f - 1) / f for |f| <= 1/64 and for |f| <= 1/32; the relative error of 2^f is 5.3e-8 and 7.0e-18.
+_SHORT_FLOAT32 = (0.6931573314216832, 0.24022660113314317)
+_SHORT_FLOAT64 = (0.69314718055994685, 0.24022650695909911, 0.055504108652131386, 0.0096181291120804037,
+                  0.001333381854183922, 0.00015403355826868563)
 # 2^f for 0 <= f < 1, exactly 1 at 0: 8.3e-8 and 4.3e-18.
 _LONG_FLOAT32 = (1.0, 0.69315131180026918, 0.24016445020136963, 0.055799912946571173, 0.0090170305283189355,
                  0.0018671299794448822)
@@ -62,16 +62,18 @@ def _write_exp2(builder, vector, z):
         f = builder.fsub(clamped, call(builder, "llvm.floor", z.type, [clamped]))
         power = horner(builder, vector, _LONG_FLOAT32 if is_float32(vector) else _LONG_FLOAT64, f)
         return _write_scale(builder, vector, power, clamped)
-    # `vreduceps` gives f, and 0 for an infinite z. Added to a large number, z - f leaves i in its lowest bits; where z
-    # is too large for that, the result is 0 or inf anyway.
+    # Added to this number, z is rounded to a multiple of 1 / M, with i in its lowest bits. A z too large for that gives
+    # some f, but a positive power, and 0 or inf after scaling; an infinite z gives NaN, of which scaling by +-inf makes
+    # inf or 0 (Intel's manual, VSCALEFPS, "Special Cases").
     bits, mantissa = (5, 23) if is_float32(vector) else (4, 52)
-    down = ir.IntType(32)(bits << 4 | 0b1001)
-    f = by_register(builder, vector, z, lambda part: _avx512(builder, vector, "reduce", part, down))
-    shifted = builder.fadd(builder.fsub(z, f), constant(vector, 1.5 * 2.0 ** (mantissa - bits)))
+    large = constant(vector, 1.5 * 2.0 ** (mantissa - bits))
+    shifted = builder.fadd(z, large)
+    whole = builder.fsub(shifted, large)
+    f = builder.fsub(z, whole)
     table = by_register(builder, vector, shifted, lambda part: _look_up(builder, vector, part, 2**bits))
     short = horner(builder, vector, _SHORT_FLOAT32 if is_float32(vector) else _SHORT_FLOAT64, f)
     power = call(builder, "llvm.fma", z.type, [table, builder.fmul(f, short), table])
-    return _write_scale(builder, vector, power, z)
+    return _write_scale(builder, vector, power, whole)
 
 
 def _look_up(builder, vector, part, n):

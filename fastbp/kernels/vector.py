@@ -17,7 +17,7 @@ from .._jit import COMPILED, cpu
 
 VECTOR_BYTES = cpu().vector_bytes
 STRIP_REGISTERS = 4
-HAS_SCALEF = {"avx512f", "avx512dq"} <= set(cpu().features)
+HAS_SCALEF = "avx512f" in cpu().features
 
 INDEX = ir.IntType(64)
 
