@@ -120,8 +120,8 @@ class Entry:
         self._signature = signature
         self._call = function
         if COMPILED:
-            options = {"pipeline_class": _linking.WholeCompiler} if by_address else {"no_cfunc_wrapper": True}
-            self._dispatcher = _dispatcher(function, parallel=parallel, **options)
+            options = {} if parallel else {"pipeline_class": _linking.WholeCompiler}
+            self._dispatcher = _dispatcher(function, parallel=parallel, no_cfunc_wrapper=not by_address, **options)
             self._call = self._first_call
             self._dispatcher._cache = _DiskCache(self._dispatcher)
 

@@ -81,7 +81,7 @@ else:
             return 0
 
     class WholeLibrary(JITCodeLibrary):
-        """The code of an entry with all its kernels."""
+        """The code of a serial entry with all its kernels."""
 
         def _optimize_final_module(self) -> None:
             """All optimisations, without the round before them that prunes reference counts: kernels have none."""
@@ -89,24 +89,23 @@ else:
             manager.run(self._final_module, builder)
 
     class WholeCompiler(Compiler):
-        """Numba's compiler for an entry that holds no Python objects."""
+        """Numba's compiler for a serial entry."""
 
         def define_pipelines(self) -> Any:
-            library = WholeLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-            library.enable_object_caching()
-            self.state.library = library
-            return super().define_pipelines()
-
-    class InnerCompiler(Compiler):
-        """Numba's compiler, told where the code of the function goes."""
-
-        def define_pipelines(self) -> Any:
-            codegen = _Codegen(self.state.targetctx.codegen())
-            library = InnerLibrary(codegen, self.state.func_id.func_qualname)
-            library.enable_object_caching()
-            self.state.library = library
+            self.state.library = self._library()
+            self.state.library.enable_object_caching()
             passes = PassManager("kernel")
             for one in _PASSES:
                 passes.add_pass(one, one.__name__)
             passes.finalize()
             return [passes]
+
+        def _library(self) -> Any:
+            """Where the code of the function goes."""
+            return WholeLibrary(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+
+    class InnerCompiler(WholeCompiler):
+        """Numba's compiler for an inner kernel."""
+
+        def _library(self) -> Any:
+            return InnerLibrary(_Codegen(self.state.targetctx.codegen()), self.state.func_id.func_qualname)

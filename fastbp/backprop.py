@@ -8,6 +8,7 @@ for any number. A `workspace` keeps scratch memory between calls and serves one 
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 from typing import Any, NamedTuple
@@ -325,7 +326,9 @@ def _parallel(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
     for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
         window = (status, batch.address, plan.n_workers, first, plan.blocks_per_launch)
         _jit.launch(batch.entries.parallel, plan.n_workers, *arguments, *window)
-    return batch.entries.reduction(*arguments, status)
+    together = functools.reduce(operator.or_, status.tolist())
+    # No more blocks: only the reduction.
+    return together or batch.entries.serial(*arguments, batch.address, batch.layout.n_blocks, 0)
 
 
 def _data_error(net: MLP, call: _Data, status: int) -> InputError:

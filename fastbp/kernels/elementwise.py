@@ -11,7 +11,7 @@ from .. import activations, losses
 from .._jit import inlined, kernel
 from . import scalar
 from .across import all_finite, all_within, first, highest, total
-from .simd import fma, load, register_size, splat, store
+from .simd import fma, load, maximum, register_size, splat, store
 
 # Codes as globals, so that the compiler sees constants.
 IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH = range(len(activations.NAMES))
@@ -117,9 +117,10 @@ def weigh_rows(a, losses_at, at, weights_at, step, n_rows, n):
 def _softmax(a, at, n):
     """z -> softmax(z) in one row, behind which stand numbers far below any z; returns logsumexp(z)."""
     size = register_size(a)
-    top = highest(load(a, at))
+    tops = load(a, at)
     for i in range(size, n, size):
-        top = max(top, highest(load(a, at + i)))
+        tops = maximum(tops, load(a, at + i))
+    top = highest(tops)
     powers = splat(a, 0.0)
     for i in range(0, n, size):
         power = first(scalar.exp2((load(a, at + i) - top) * scalar.LOG2_E), n - i)

@@ -119,7 +119,7 @@ def blocks(call, base, first, last):
     status = 0
     for block in range(first, last):
         row = block * plan[BLOCK_ROWS]
-        n_rows = min(plan[BLOCK_ROWS], plan[N_ROWS] - row)
+        n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
         status |= forward_and_loss(call, base, row, n_rows)
         if status != 0:
             return status
@@ -134,6 +134,12 @@ def blocks(call, base, first, last):
         if plan[MODE] == GRADIENT:
             gradient(call, base, totals_at, block, in_slot, n_rows)
     return status
+
+
+@kernel
+def smaller(a, b):
+    """min(a, b) of two whole numbers; Numba's own takes longer to compile than most kernels."""
+    return a if a < b else b
 
 
 @kernel
@@ -219,8 +225,8 @@ def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, o
     if first == 0:
         pack(call, base)
     start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
-    stop = min(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
-    return blocks(call, base, start + first, min(start + first + count, stop))
+    stop = smaller(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
+    return blocks(call, base, start + first, smaller(start + first + count, stop))
 
 
 @intrinsic(twin=lambda address, call, *numbers: address(*call, *numbers))
@@ -246,7 +252,10 @@ def steps(call, address, first, count):
 
 
 def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, address, first, count):
-    """A launch on the calling thread: `count` blocks from block `first` on; returns a status."""
+    """A launch on the calling thread: `count` blocks from block `first` on; returns a status.
+
+    With `first` behind the last block, it is the reduction of blocks that workers have done.
+    """
     call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
     return steps(call, address, first, count)
 
@@ -275,16 +284,6 @@ def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, total
         status[worker] |= call_at(address, call, np.intp(worker), n_workers, first, count)
 
 
-def reduction(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status):
-    """The reduction of a call whose blocks are done; returns the workers' statuses in one, and reduces if it is 0."""
-    together = 0
-    for worker in range(status.size):
-        together |= status[worker]
-    if together == 0:
-        reduce(call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out))
-    return together
-
-
 class Entries(NamedTuple):
     """The compiled functions of one dtype."""
 
@@ -292,7 +291,6 @@ class Entries(NamedTuple):
     serial: Entry
     descend: Entry
     parallel: Entry
-    reduction: Entry
 
 
 @functools.cache
@@ -310,5 +308,4 @@ def entries(dtype: np.dtype) -> Entries:
         serial=entry(n(*arrays, n, n, n))(serial),
         descend=entry(n(*arrays, n, types.float64, array(types.float64)))(descend),
         parallel=entry(types.void(*arrays, array(n), n, n, n, n), parallel=True)(parallel),
-        reduction=entry(n(*arrays, array(n)))(reduction),
     )
