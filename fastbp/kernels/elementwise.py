@@ -1,6 +1,6 @@
 """Activations, losses and links over blocks of values in memory, chosen by code.
 
-Each loop is written once, over a function of one value; the choice by code happens outside the loop.
+Each loop is written once; what it does to a vector is chosen by a code.
 """
 
 import math
@@ -8,42 +8,24 @@ import math
 import numpy as np
 
 from .. import activations, losses
-from .._jit import inlined, kernel
+from .._jit import kernel
 from . import scalar
 from .across import all_finite, all_within, first, highest, total
+from .operations import choice
 from .simd import fma, load, maximum, register_size, splat, store
 
 # Codes as globals, so that the compiler sees constants.
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH = range(len(activations.NAMES))
-BINARY_CROSS_ENTROPY, CROSS_ENTROPY, SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, QUANTILE, POISSON = range(len(losses.NAMES))
+SIGMOID = activations.NAMES.index("sigmoid")
+BINARY_CROSS_ENTROPY, CROSS_ENTROPY = map(losses.NAMES.index, ("binary_cross_entropy", "cross_entropy"))
+POISSON = losses.NAMES.index("poisson")
 PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
 
 
 # -- activations -----------------------------------------------------------------------------------------------------
 
 
-@inlined
-def activation(code, z, parameter):
-    """(a(z), a'(z)) of one vector."""
-    if code == SIGMOID:
-        return scalar.sigmoid(z, parameter)
-    if code == TANH:
-        return scalar.tanh(z, parameter)
-    if code == RELU:
-        return scalar.relu(z, parameter)
-    if code == LEAKY_RELU:
-        return scalar.leaky_relu(z, parameter)
-    if code == ELU:
-        return scalar.elu(z, parameter)
-    if code == SOFTPLUS:
-        return scalar.softplus(z, parameter)
-    if code == SILU:
-        return scalar.silu(z, parameter)
-    if code == GELU:
-        return scalar.gelu(z, parameter)
-    if code == GELU_TANH:
-        return scalar.gelu_tanh(z, parameter)
-    return scalar.identity(z, parameter)
+# (a(z), a'(z)) of the activation with a code: activation(code, z, parameter).
+activation = choice([getattr(scalar, name) for name in activations.NAMES])
 
 
 @kernel
@@ -61,22 +43,8 @@ def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-@inlined
-def loss(code, z, y, parameter):
-    """(l(y, z), dl/dz) of one vector; every loss but cross_entropy."""
-    if code == BINARY_CROSS_ENTROPY:
-        return scalar.binary_cross_entropy(z, y, parameter)
-    if code == SQUARED_ERROR:
-        return scalar.squared_error(z, y, parameter)
-    if code == ABSOLUTE_ERROR:
-        return scalar.absolute_error(z, y, parameter)
-    if code == HUBER:
-        return scalar.huber(z, y, parameter)
-    if code == QUANTILE:
-        return scalar.quantile(z, y, parameter)
-    if code == POISSON:
-        return scalar.poisson(z, y, parameter)
-    return scalar.pullback(z, y, parameter)
+# (l(y, z), dl/dz) of the loss with a code, of every one but cross_entropy: loss(code, z, y, parameter).
+loss = choice([getattr(scalar, name, scalar.pullback) for name in (*losses.NAMES, "pullback")])
 
 
 @kernel

@@ -12,14 +12,13 @@ and a polynomial of degree 5 or 11 does the work. Coefficients are minimax fits,
 import numpy as np
 from llvmlite import ir
 
-from .._jit import intrinsic
+from .operations import operation
 from .simd import horner
 from .vector import (
     HAS_SCALEF,
     by_register,
     call,
     constant,
-    elementwise,
     is_float32,
     lanes,
     llvm_integers,
@@ -116,11 +115,11 @@ def _twin_scale(p, z):
         return np.ldexp(p, n.astype(np.int64)).astype(p.dtype)
 
 
-@intrinsic(twin=_twin_scale)
-def scale(typing, p, z):
-    return elementwise(_write_scale, p, z)
+@operation(twin=_twin_scale)
+def scale(builder, vector, p, z):
+    return _write_scale(builder, vector, p, z)
 
 
-@intrinsic(twin=lambda z: np.exp2(z, dtype=z.dtype))
-def exp2(typing, z):
-    return elementwise(_write_exp2, z)
+@operation(twin=lambda z: np.exp2(z, dtype=z.dtype))
+def exp2(builder, vector, z):
+    return _write_exp2(builder, vector, z)

@@ -9,7 +9,7 @@ An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations`
 
 import math
 
-from .._jit import kernel
+from .operations import formula
 from .power import exp2, scale
 from .simd import absolute, fma, like, maximum, minimum, polynomial, rounded, where_positive
 
@@ -54,7 +54,7 @@ _log_erfc = polynomial(
 # -- elementary functions --------------------------------------------------------------------------------------------
 
 
-@kernel
+@formula
 def exp2_less_one(z):
     """2^z - 1 for z <= 0, accurate near 0."""
     z = maximum(z, -1100.0)  # so that z - n is never inf - inf; 2^-1100 is 0 in both dtypes
@@ -64,20 +64,20 @@ def exp2_less_one(z):
     return fma(power, f * _power_of_two_less_one(f), power - 1.0)
 
 
-@kernel
+@formula
 def log1p(e):
     """log(1 + e) for 0 <= e <= 1: 2 artanh(s), s = e / (2 + e)."""
     s = e / (e + 2.0)
     return s * _twice_artanh(s * s)
 
 
-@kernel
+@formula
 def logistic(z):
     """1 / (1 + exp(-z))."""
     return 1.0 / (exp2(z * -LOG2_E) + 1.0)
 
 
-@kernel
+@formula
 def normal_cdf(z):
     """Phi(z) = erfc(-z / sqrt(2)) / 2; the smaller tail is computed, the other is 1 less it."""
     x = absolute(z) * SQRT_HALF
@@ -86,21 +86,23 @@ def normal_cdf(z):
     return where_positive(z, 1.0 - tail, tail)
 
 
+pair = formula(n_results=2)
+
 # -- activations: (a, a') --------------------------------------------------------------------------------------------
 
 
-@kernel
+@pair
 def identity(z, parameter):
     return z, like(z, 1.0)
 
 
-@kernel
+@pair
 def sigmoid(z, parameter):
     a = logistic(z)
     return a, fma(-a, a, a)
 
 
-@kernel
+@pair
 def tanh(z, parameter):
     less_one = exp2_less_one(absolute(z) * (-2.0 * LOG2_E))
     magnitude = -less_one / (less_one + 2.0)
@@ -108,42 +110,42 @@ def tanh(z, parameter):
     return a, fma(-a, a, 1.0)
 
 
-@kernel
+@pair
 def relu(z, parameter):
     return where_positive(z, z, 0.0), where_positive(z, 1.0, 0.0)
 
 
-@kernel
+@pair
 def leaky_relu(z, slope):
     return where_positive(z, z, z * slope), where_positive(z, 1.0, slope)
 
 
-@kernel
+@pair
 def elu(z, alpha):
     below = exp2_less_one(minimum(z * LOG2_E, 0.0))
     return where_positive(z, z, below * alpha), where_positive(z, 1.0, fma(below, alpha, alpha))
 
 
-@kernel
+@pair
 def softplus(z, parameter):
     e = exp2(absolute(z) * -LOG2_E)
     return where_positive(z, z, 0.0) + log1p(e), where_positive(z, 1.0, e) / (e + 1.0)
 
 
-@kernel
+@pair
 def silu(z, parameter):
     s = logistic(z)
     return z * s, s * fma(z, 1.0 - s, 1.0)
 
 
-@kernel
+@pair
 def gelu(z, parameter):
     cdf = normal_cdf(z)
     density = exp2(z * z * (-0.5 * LOG2_E)) * INVERSE_SQRT_2PI
     return z * cdf, fma(z, density, cdf)
 
 
-@kernel
+@pair
 def gelu_tanh(z, parameter):
     bounded = minimum(maximum(z, -1e3), 1e3)  # beyond, tanh is +-1 and the cube might overflow
     squared = bounded * bounded
@@ -156,46 +158,46 @@ def gelu_tanh(z, parameter):
 # -- losses of one output: (l, dl/dz) --------------------------------------------------------------------------------
 
 
-@kernel
+@pair
 def binary_cross_entropy(z, y, parameter):
     e = exp2(absolute(z) * -LOG2_E)
     loss = fma(-y, z, where_positive(z, z, 0.0)) + log1p(e)
     return loss, where_positive(z, 1.0, e) / (e + 1.0) - y
 
 
-@kernel
+@pair
 def squared_error(z, y, parameter):
     r = z - y
     return r * r * 0.5, r
 
 
-@kernel
+@pair
 def absolute_error(z, y, parameter):
     r = z - y
     return absolute(r), where_positive(r, 1.0, where_positive(-r, -1.0, like(r, 0.0)))
 
 
-@kernel
+@pair
 def huber(z, y, delta):
     r = z - y
     clipped = minimum(maximum(r, -delta), delta)
     return clipped * fma(clipped, -0.5, r), clipped
 
 
-@kernel
+@pair
 def quantile(z, y, q):
     r = z - y
     d_z = where_positive(r, 1.0 - q, where_positive(-r, -q, like(r, 0.0)))
     return d_z * r, d_z
 
 
-@kernel
+@pair
 def poisson(z, y, parameter):
     mean = exp2(z * LOG2_E)
     return fma(-y, z, mean), mean - y
 
 
-@kernel
+@pair
 def pullback(z, y, parameter):
     """Of a given dl/dz = y: its gradient is the pullback of y."""
     return y * z, y

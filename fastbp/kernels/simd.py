@@ -26,19 +26,8 @@ from llvmlite import ir
 from numba import types
 
 from .._jit import intrinsic
-from .vector import (
-    INDEX,
-    STRIP_REGISTERS,
-    Vector,
-    as_vector,
-    call,
-    constant,
-    elementwise,
-    is_float32,
-    lanes,
-    load_at,
-    store_at,
-)
+from .operations import operation
+from .vector import INDEX, STRIP_REGISTERS, Vector, as_vector, call, constant, is_float32, lanes, load_at, store_at
 
 # -- memory ----------------------------------------------------------------------------------------------------------
 
@@ -129,11 +118,6 @@ def splat_strip(typing, a, s):
     return _splat(STRIP_REGISTERS, a, s)
 
 
-@intrinsic(twin=lambda v, s: np.full_like(v, s))
-def like(typing, v, s):
-    return elementwise(lambda builder, vector, _, number: number, v, s)
-
-
 def _count(registers, a):
     n = registers * lanes(a.dtype)
     return types.intp(a), lambda context, builder, sig, arguments: INDEX(n)
@@ -152,73 +136,57 @@ def strip_size(typing, a):
 # -- arithmetic ------------------------------------------------------------------------------------------------------
 
 
-def _llvm(name):
-    """Writer of one LLVM intrinsic that takes and gives vectors of one type."""
-    return lambda builder, vector, *operands: call(builder, name, operands[0].type, operands)
-
-
 def twin_fma(a, b, c):
     # One rounding for float32; float64 has no wider type and rounds twice.
     vector = next(v for v in (a, b, c) if isinstance(v, np.ndarray))
     return (np.multiply(a, b, dtype=np.float64) + c).astype(vector.dtype)
 
 
-@intrinsic(twin=twin_fma)
-def fma(typing, a, b, c):
-    return elementwise(_llvm("llvm.fma"), a, b, c)
+@operation(twin=twin_fma)
+def fma(builder, vector, a, b, c):
+    return call(builder, "llvm.fma", a.type, [a, b, c])
 
 
-def _write_select(comparison):
-    """b where b <comparison> a, else a; so a NaN in a stays. One instruction on x86."""
-
-    def write(builder, vector, a, b):
-        return builder.select(builder.fcmp_ordered(comparison, b, a), b, a)
-
-    return write
+# One instruction on x86, of which a NaN in a comes out.
+@operation(twin=lambda a, b: np.where(b < a, b, a).astype(a.dtype))
+def minimum(builder, vector, a, b):
+    return builder.select(builder.fcmp_ordered("<", b, a), b, a)
 
 
-@intrinsic(twin=lambda a, b: np.where(b < a, b, a).astype(a.dtype))
-def minimum(typing, a, b):
-    return elementwise(_write_select("<"), a, b)
+@operation(twin=lambda a, b: np.where(b > a, b, a).astype(a.dtype))
+def maximum(builder, vector, a, b):
+    return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
 
-@intrinsic(twin=lambda a, b: np.where(b > a, b, a).astype(a.dtype))
-def maximum(typing, a, b):
-    return elementwise(_write_select(">"), a, b)
+@operation(twin=np.abs)
+def absolute(builder, vector, a):
+    return call(builder, "llvm.fabs", a.type, [a])
 
 
-@intrinsic(twin=np.abs)
-def absolute(typing, a):
-    return elementwise(_llvm("llvm.fabs"), a)
+@operation(twin=np.rint)
+def rounded(builder, vector, a):
+    return call(builder, "llvm.rint", a.type, [a])
 
 
-@intrinsic(twin=np.rint)
-def rounded(typing, a):
-    return elementwise(_llvm("llvm.rint"), a)
+@operation(twin=lambda z, a, b: np.where(z <= 0, b, a).astype(z.dtype))
+def where_positive(builder, vector, z, a, b):
+    return builder.select(builder.fcmp_ordered("<=", z, constant(vector, 0.0)), b, a)
 
 
-def _write_where_positive(builder, vector, z, a, b):
-    not_positive = builder.fcmp_ordered("<=", z, ir.Constant(z.type, None))
-    return builder.select(not_positive, b, a)
-
-
-@intrinsic(twin=lambda z, a, b: np.where(z <= 0, b, a).astype(z.dtype))
-def where_positive(typing, z, a, b):
-    return elementwise(_write_where_positive, z, a, b)
+@operation(twin=lambda v, s: np.full_like(v, s))
+def like(builder, vector, v, s):
+    return s
 
 
 def polynomial(*, float32, float64):
     """p(v) = c[0] + c[1] v + c[2] v^2 + ... by Horner's rule with fma; coefficients for each dtype, lowest first."""
 
-    def write(builder, vector, v):
-        return horner(builder, vector, float32 if is_float32(vector) else float64, v)
-
     def twin(v):
         return twin_horner(float32 if v.dtype == np.float32 else float64, v)
 
-    @intrinsic(twin=twin)
-    def p(typing, v):
-        return elementwise(write, v)
+    @operation(twin=twin)
+    def p(builder, vector, v):
+        return horner(builder, vector, float32 if is_float32(vector) else float64, v)
 
     return p
 

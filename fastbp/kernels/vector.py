@@ -1,19 +1,16 @@
-"""The vector type of kernels, and how its instructions are written; the operations themselves are in `simd`.
+"""The vector type of kernels, and how its instructions are written; what is done with vectors is in `simd`.
 
 A `Vector` is a Numba type over LLVM's <n x float> or <n x double>, of one register or of several: LLVM splits what is
 wider than a register. Numbers among the operands are rounded to the vector's dtype and repeated in every lane.
 """
 
-import operator
-
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, models, register_model
+from numba.extending import models, register_model
 
-from .._jit import COMPILED, cpu
+from .._jit import cpu
 
 VECTOR_BYTES = cpu().vector_bytes
 STRIP_REGISTERS = 4
@@ -116,57 +113,3 @@ def register_of(builder, value, r, n):
 def _concatenate(builder, left, right):
     n = 2 * left.type.count
     return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(n))))
-
-
-# -- typing ----------------------------------------------------------------------------------------------------------
-
-
-def vector_among(*operands):
-    """The one vector type among operands that are vectors and numbers; None if they do not fit together."""
-    vectors = {o for o in operands if isinstance(o, Vector)}
-    numbers = all(isinstance(o, Vector | types.Float | types.Integer) for o in operands)
-    return vectors.pop() if len(vectors) == 1 and numbers else None
-
-
-def elementwise(write, *operand_types):
-    """Signature and emitter of an intrinsic over vectors and numbers: write(builder, vector_type, *vectors)."""
-    vector = vector_among(*operand_types)
-    if vector is None:
-        return None
-
-    def emit(context, builder, sig, arguments):
-        pairs = zip(arguments, sig.args, strict=True)
-        return write(builder, vector, *(as_vector(context, builder, v, t, vector) for v, t in pairs))
-
-    return vector(*operand_types), emit
-
-
-def _operator(function, method):
-    @infer_global(function)
-    class Template(AbstractTemplate):
-        def generic(self, operands, keywords):
-            vector = vector_among(*operands)
-            return signature(vector, *operands) if vector is not None else None
-
-    def emit(context, builder, sig, arguments):
-        operands = [
-            as_vector(context, builder, v, t, sig.return_type) for v, t in zip(arguments, sig.args, strict=True)
-        ]
-        return getattr(builder, method)(*operands)
-
-    for operand_types in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
-        lower_builtin(function, *operand_types)(emit)
-    if method == "fneg":
-        lower_builtin(function, Vector)(emit)
-
-
-if COMPILED:
-    for _function, _method in (
-        (operator.add, "fadd"),
-        (operator.iadd, "fadd"),
-        (operator.sub, "fsub"),
-        (operator.mul, "fmul"),
-        (operator.truediv, "fdiv"),
-        (operator.neg, "fneg"),
-    ):
-        _operator(_function, _method)
