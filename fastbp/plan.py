@@ -60,7 +60,7 @@ class Schedule:
 def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     """The layout of `n_rows` samples of a network; `cpu` gives `vector_bytes` and `tile` (rows, registers)."""
     lanes = cpu.vector_bytes // dtype.itemsize
-    in_lanes, reason = _family(net)
+    in_lanes, reason = _family(net, lanes)
     block_rows = 4 * lanes if in_lanes else _tiles_block_rows(n_rows)
     n_blocks = -(-n_rows // block_rows)
     slot_blocks = _slot_blocks(net, n_blocks)
@@ -114,10 +114,11 @@ def _slot_blocks(net: MLP, n_blocks: int) -> int:
     return n_blocks // MIN_SLOTS if rounded_to_too_few else slot_blocks
 
 
-def _family(net: MLP) -> tuple[bool, str]:
-    small = len(net.layers) == 2 and net.n_outputs == 1 and net.n_inputs <= LANES_MAX_INPUTS
-    if small:
-        return True, f"one hidden layer, one output and at most {LANES_MAX_INPUTS} inputs: samples in the vector lanes"
+def _family(net: MLP, lanes: int) -> tuple[bool, str]:
+    most = max(1, lanes // 2)  # more fill enough of a tile
+    if len(net.layers) == 2 and net.n_inputs <= LANES_MAX_INPUTS and net.n_outputs <= most:
+        sizes = f"at most {LANES_MAX_INPUTS} inputs, at most {most} outputs"
+        return True, f"one hidden layer, {sizes}: samples in the vector lanes"
     return False, "any depth and width: features in the vector lanes, products by register tiles"
 
 
@@ -157,16 +158,18 @@ def _describe_layers(net: MLP, table: np.ndarray) -> None:
 
 
 def _lanes_memory(net: MLP, table: np.ndarray, memory: _Memory, strip: int, lanes: int, tile: tuple[int, int]) -> None:
-    hidden, output, n_in = f.record(0), f.record(1), net.n_inputs
+    hidden, output, n_in, n_out = f.record(0), f.record(1), net.n_inputs, net.n_outputs
     n_units = _round_up(net.layers[0].n_out, 2)
     table[hidden + f.PADDED] = n_units
-    table[hidden + f.PANELS_AT] = memory.take(n_units * (n_in + 2))
-    table[output + f.BIASES_AT] = memory.take(1)
+    table[hidden + f.PANELS_AT] = memory.take(n_units * (n_in + 1 + n_out))
+    table[output + f.BIASES_AT] = memory.take(n_out)
     table[f.INPUTS_AT] = memory.take(n_in * strip)
     table[hidden + f.VALUES_AT] = memory.take(n_units * strip)
-    for name in (output + f.VALUES_AT, f.TARGETS_AT, f.WEIGHTS_AT, f.LOSSES_AT):
+    for name in (output + f.VALUES_AT, f.TARGETS_AT):
+        table[name] = memory.take(n_out * strip)
+    for name in (f.WEIGHTS_AT, f.LOSSES_AT):
         table[name] = memory.take(strip)
-    n_sums = 1 + n_units * (n_in + 1 + int(net.bias))  # dL/db2, then those of each unit, a register each
+    n_sums = n_out + n_units * (n_in + n_out + int(net.bias))  # dL/db2, then those of each unit, a register each
     table[f.SUMS_SIZE] = _round_up(n_sums * lanes, strip)
     table[f.SUMS_AT] = memory.take(table[f.SUMS_SIZE])
     # Last, because sigmoids need none: what they use stays together, and in the first-level cache.

@@ -97,13 +97,24 @@ def _lecture() -> list[Case]:
     ]
 
 
+def _several_outputs() -> list[Case]:
+    """The lecture's neighbours with several outputs: every loss, two activations a loss."""
+    turns = zip(
+        itertools.product(LOSSES[:7], ("sigmoid", "gelu"), (False, True)),
+        itertools.cycle(((2, 100), (1, 16), (3, 17))), itertools.cycle((63, 64, 65, 1, 200)),
+        itertools.cycle((3, 2, 4, 8)),
+        strict=False,
+    )  # fmt: skip
+    return [_case(body, activation, loss, bias, n, outputs) for (loss, activation, bias), body, n, outputs in turns]
+
+
 MIXED = (
     Case(MLP((3, 16, 15, 17, 2), activation=("relu", "tanh", "gelu"), loss="cross_entropy"), 65),
     Case(MLP((4, 32, 16, 4), activation=("tanh", activations.elu(0.5)), loss="cross_entropy", bias=False), 64, True),
     Case(MLP((2, 5, 4, 3, 2, 1), activation=("sigmoid", "silu", "relu", "softplus"), loss="poisson"), 63),
 )
 LECTURE = tuple(dict.fromkeys(_lecture()))
-CASES = tuple(dict.fromkeys([*_every_pair(), *_without_hidden_layer(), *LECTURE, *MIXED]))
+CASES = tuple(dict.fromkeys([*_every_pair(), *_without_hidden_layer(), *LECTURE, *_several_outputs(), *MIXED]))
 
 # Still every activation, loss and depth, for properties that are slow to test.
 SMALL = tuple(case for case in CASES[::4] if case.net.n_parameters <= 500 and case.n_rows <= 65)

@@ -103,6 +103,24 @@ def nan_at(array, row):
     return array
 
 
+@pytest.mark.parametrize("n_inputs", [2, 20])
+def test_a_bad_target_of_any_output_is_found(n_inputs):
+    """With samples in the lanes and with tiles: a NaN in each column, and labels on either side of the range."""
+    x = np.ones((70, n_inputs), np.float32)
+    net = fastbp.MLP((n_inputs, 5, 3), loss="squared_error")
+    for column in range(3):
+        y = np.zeros((70, 3), np.float32)
+        y[66, column] = np.nan
+        with pytest.raises(InputError, match=f"^y must be finite; got nan at row 66, column {column}."):
+            net.value_and_grad(net.init(0), x, y)
+    net = fastbp.MLP((n_inputs, 5, 3), loss="cross_entropy")
+    for label in (-1, 3):
+        y = np.zeros(70, np.int64)
+        y[66] = label
+        with pytest.raises(InputError, match=f"^y must hold labels 0 to 2, .*; got {label} at row 66."):
+            net.value_and_grad(net.init(0), x, y)
+
+
 REFUSED = {
     "NaN in x": (
         lambda p, x, y: NET.value_and_grad(p, nan_at(x, (7, 1)), y),

@@ -118,15 +118,19 @@ def test_saturated_logits(z, dtype, hidden):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("z", [17.0, 89.0, 710.0, 1e4])
-def test_saturated_softmax(z, dtype):
-    """Two classes z apart: the loss of the wrong one is z, of the right one 0."""
-    net = MLP((1, 2), loss="cross_entropy", bias=False)
-    params = Parameters.from_vector(net, np.array([z, 0.0], dtype))
+@pytest.mark.parametrize("hidden", [(), (3,)])
+@pytest.mark.parametrize("higher", [0, 1])
+def test_saturated_softmax(z, dtype, hidden, higher):
+    """Two classes z apart: the loss of the wrong one is z, of the right one 0, whichever is the higher."""
+    net = MLP((1, *hidden, 2), activation="identity", loss="cross_entropy", bias=False)
+    params = Parameters.zeros(net, dtype)
+    params.weights[0].flat[0] = 1
+    params.weights[-1].flat[:2] = z * np.eye(2)[higher]
     x = np.ones((2, 1), dtype)
-    each = net.loss(params, x, np.array([0, 1]), reduction="none")
+    each = net.loss(params, x, np.array([higher, 1 - higher]), reduction="none")
     np.testing.assert_allclose(each, [np.log1p(np.exp(-z)), z], rtol=2e-7, atol=1e-7)
-    _, grad = net.value_and_grad(params, x[:1], np.array([1]))
-    np.testing.assert_allclose(grad.vector, [1, -1], atol=2e-7)
+    _, grad = net.value_and_grad(params, x[:1], np.array([1 - higher]))
+    np.testing.assert_allclose(grad.weights[-1].flat[:2], 2 * np.eye(2)[higher] - 1, atol=2e-7)
 
 
 @pytest.mark.parametrize("case", SMALL[::4], ids=lambda case: case.id)

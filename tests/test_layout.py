@@ -17,7 +17,7 @@ ORDER = [
     *("_cache", "_cpu", "_linking", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
-    *("kernels.gemm", "kernels.tiles", "kernels.lanes", "kernels.fused"),
+    *("kernels.gemm", "kernels.tiles", "kernels.strips", "kernels.outputs", "kernels.lanes", "kernels.fused"),
     *("plan", "backprop", "gradcheck", "classifier", "training", "task"),
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
 ]

@@ -65,11 +65,14 @@ def test_workers_share_the_blocks(n_threads):
 
 
 def test_family_depends_on_the_network_alone():
-    """One hidden layer, one output, few inputs: samples in the lanes, for any number of rows."""
+    """One hidden layer, few inputs, outputs up to half a register: samples in the lanes, for any number of rows."""
     for n in ROWS:
         assert layout(NETS[0], n, F32, MACHINES[0]).family == "lanes"
         assert layout(MLP((LANES_MAX_INPUTS + 1, 5, 1)), n, F32, MACHINES[0]).family == "tiles"
-        assert layout(MLP((2, 5, 2)), n, F32, MACHINES[0]).family == "tiles"
+        for dtype, most in ((F32, 8), (F64, 4)):
+            assert layout(MLP((2, 5, most)), n, dtype, MACHINES[0]).family == "lanes"
+            assert layout(MLP((2, 5, most + 1)), n, dtype, MACHINES[0]).family == "tiles"
+        assert layout(MLP((2, 5, 5, 1)), n, F32, MACHINES[0]).family == "tiles"
     assert "samples in the vector lanes" in layout(NETS[0], 1, F32, MACHINES[0]).reason
 
 

@@ -80,6 +80,20 @@ def test_tanh_and_expm1_keep_their_digits_near_zero(dtype):
 @pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore:.*cache.*")
+def test_log_from_1_on(dtype):
+    """To 2 eps of log(v) or of 1, whichever is larger; exactly 0 at 1, and powers of two on either side."""
+    powers = 2.0 ** np.arange(1, 11)
+    values = np.concatenate([[1.0], powers, powers * (1 - 1e-6), np.geomspace(1, 2, 500), np.geomspace(1, 1e30, 503)])
+    values = values.astype(dtype)
+    wanted = exact(mpmath.log, values)
+    got = apply(scalar.log, values)
+    assert got[0] == 0
+    assert np.max(np.abs(got - wanted) / np.maximum(wanted, 1)) < 2 * np.finfo(dtype).eps
+
+
+@pytest.mark.skipif(not _jit.COMPILED, reason="makes entries of kernels")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:.*cache.*")
 def test_exp2_of_every_magnitude(dtype):
     """Close to NumPy's 2^z from the smallest z to the largest; 0 and inf where NumPy has them."""
     exponents = np.arange(np.finfo(dtype).minexp, np.finfo(dtype).maxexp)

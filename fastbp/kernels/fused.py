@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from .._jit import Entry, entry, intrinsic, kernel, prange
-from . import lanes, tiles
+from . import lanes, outputs, tiles
 from .across import first, total
 from .fields import (
     BLOCK_ROWS,
@@ -91,7 +91,9 @@ def forward_and_loss(call, base, row, n_rows):
         else:
             tiles.answer(plan, memory, base, call.out, row, n_rows)
     elif in_lanes:
-        status |= lanes.losses_of_block(plan, constants, call.y, call.sample_weight, memory, base, row, n_rows)
+        status |= outputs.losses_of_block(
+            plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows
+        )
     else:
         status |= tiles.losses_of_block(
             plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows

@@ -2,6 +2,7 @@
 
     exp2(z)          2^z; 0 and inf beyond the range
     scale(p, z)      p 2^floor(z); 0 and inf beyond the range
+    exponent(v)      floor(log2(v)) of a normal v > 0
 
 With AVX-512, z = n + i / M + f with whole numbers n and 0 <= i < M and with |f| <= 1 / 2M: the 2^(i / M) are a table in
 two registers (M = 32 in float32, 16 in float64), from which one instruction picks a number for every lane, and
@@ -123,3 +124,11 @@ def scale(builder, vector, p, z):
 @operation(twin=lambda z: np.exp2(z, dtype=z.dtype))
 def exp2(builder, vector, z):
     return _write_exp2(builder, vector, z)
+
+
+@operation(twin=lambda v: np.floor(np.log2(v)))
+def exponent(builder, vector, v):
+    mantissa, bias = (23, 127) if is_float32(vector) else (52, 1023)
+    integers = llvm_integers(vector)
+    biased = builder.lshr(builder.bitcast(v, integers), ir.Constant(integers, [mantissa] * vector.n))
+    return builder.sitofp(builder.sub(biased, ir.Constant(integers, [bias] * vector.n)), v.type)

@@ -10,10 +10,10 @@ An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations`
 import math
 
 from .operations import formula
-from .power import exp2, scale
+from .power import exp2, exponent, scale
 from .simd import absolute, fma, like, maximum, minimum, polynomial, rounded, where_positive
 
-LOG2_E = math.log2(math.e)
+LOG2_E, LN_2 = math.log2(math.e), math.log(2)
 SQRT_HALF = math.sqrt(0.5)
 INVERSE_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
@@ -69,6 +69,13 @@ def log1p(e):
     """log(1 + e) for 0 <= e <= 1: 2 artanh(s), s = e / (2 + e)."""
     s = e / (e + 2.0)
     return s * _twice_artanh(s * s)
+
+
+@formula
+def log(v):
+    """log(v) for normal v >= 1."""
+    n = exponent(v)
+    return fma(n, LN_2, log1p(scale(v, -n) - 1.0))
 
 
 @formula
