@@ -19,7 +19,7 @@ from . import _jit, arrays
 from .errors import InputError, StateError
 from .kernels import fields, fused
 from .kernels.elementwise import PULLBACK
-from .kernels.tile import REGISTERS, ROWS
+from .kernels.tile import NARROW, WIDE
 from .network import MLP
 from .parameters import Parameters, check_dtype
 from .plan import Layout, Schedule, layout, schedule
@@ -142,10 +142,14 @@ def descend(
     with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
         code = net.loss_function.code
         arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, call.scale(reduction))
-        per_call = max(1, int(batch.schedule.blocks_per_launch // batch.layout.n_blocks))
+        per_call = batch.schedule.repeats
         for start in range(0, n_steps, per_call):
             status = batch.entries.descend(
-                *arguments, batch.address, float(learning_rate), losses[start : start + per_call]
+                *arguments,
+                batch.address,
+                batch.program,
+                float(learning_rate),
+                losses[start : start + per_call],
             )
             if status:
                 raise _data_error(net, call, status)
@@ -187,11 +191,12 @@ class _Batch:
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = fused.entries(dtype)
         self.address = self.entries.work.address()
-        self.n_parameters = net.n_parameters
-        self.fields = self.layout.fields.copy()
+        self.fields = self.schedule.fields.copy()
         self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
-        self.memory = _aligned(self.schedule.n_workers * self.layout.worker_size, dtype)
-        self.totals = np.empty(self.layout.n_slots * (net.n_parameters + 1))
+        self.memory = _aligned(self.schedule.n_elements, dtype)
+        self.totals = np.empty(self.schedule.n_totals)
+        self.program = np.array(self.schedule.steps, np.int64).reshape(-1)
+        self.loss_at = self.layout.n_slots * net.n_parameters
         self.status = np.zeros(self.schedule.n_workers, np.int64)
         self._wanted: tuple[Any, ...] = ()
         self._in_use = in_use
@@ -242,12 +247,13 @@ class _Machine(NamedTuple):
     """What a layout may know of the CPU."""
 
     vector_bytes: int
-    tile: tuple[int, int]
+    wide: tuple[int, int]
+    narrow: tuple[int, int]
 
 
 @functools.cache
 def _machine() -> _Machine:
-    return _Machine(_jit.cpu().vector_bytes, (ROWS, REGISTERS))
+    return _Machine(_jit.cpu().vector_bytes, WIDE, NARROW)
 
 
 # -- one call --------------------------------------------------------------------------------------------------------
@@ -310,25 +316,30 @@ def _run(
         status = (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
         if status:
             raise _data_error(net, call, status)
-        return float(batch.totals[batch.n_parameters])
+        return float(batch.totals[batch.loss_at])
 
 
 def _serial(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
     plan, status = batch.schedule, 0
-    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
-        status |= batch.entries.serial(*arguments, batch.address, first, plan.blocks_per_launch)
+    for first, last in plan.calls:
+        status |= batch.entries.serial(*arguments, batch.address, batch.program, first, last)
     return status
 
 
 def _parallel(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
     plan, status = batch.schedule, batch.status
     status[:] = 0
-    for first in range(0, plan.blocks_per_worker, plan.blocks_per_launch):
-        window = (status, batch.address, plan.n_workers, first, plan.blocks_per_launch)
-        _jit.launch(batch.entries.parallel, plan.n_workers, *arguments, *window)
-    together = functools.reduce(operator.or_, status.tolist())
-    # No more blocks: only the reduction.
-    return together or batch.entries.serial(*arguments, batch.address, batch.layout.n_blocks, 0)
+    is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
+    for i, (*step, is_shared) in enumerate(plan.steps):
+        if step[fields.PHASE] == fields.UNITS and not is_gradient:
+            continue
+        if is_shared:
+            _jit.launch(
+                batch.entries.parallel, plan.n_workers, *arguments, status, batch.address, plan.n_workers, *step
+            )
+        else:
+            batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
+    return functools.reduce(operator.or_, status.tolist())
 
 
 def _data_error(net: MLP, call: _Data, status: int) -> InputError:

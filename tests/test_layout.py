@@ -17,7 +17,8 @@ ORDER = [
     *("_cache", "_cpu", "_linking", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
-    *("kernels.gemm", "kernels.tiles", "kernels.strips", "kernels.outputs", "kernels.lanes", "kernels.fused"),
+    *("kernels.gemm", "kernels.tiles", "kernels.sums", "kernels.strips", "kernels.outputs", "kernels.lanes"),
+    *("kernels.blocks", "kernels.reduction", "kernels.fused"),
     *("plan", "backprop", "gradcheck", "classifier", "training", "task"),
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
 ]

@@ -138,25 +138,61 @@ def test_finite_checks_see_every_lane(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_tile_products_are_one_chain_of_fma(dtype):
-    """A tile adds a[m, k] b[k, n] over k, starting from a bias row; the same as its twin, and as a product."""
-    columns, rows, n_k = tile.columns(dtype), tile.ROWS, 5
+@pytest.mark.parametrize("shape_of", ["wide", "narrow"])
+def test_tile_products_are_one_chain_of_fma(dtype, shape_of):
+    """A tile adds a[m, k] b[k, n] over k, from a bias row, times factors; the same as its twin, and as a product."""
+    shape, n_k = _jit.TWINS[shape_of](np.empty(0, dtype)), 5
+    rows, columns = shape.rows, shape.columns
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((rows, n_k)).astype(dtype), rng.standard_normal((n_k, columns)).astype(dtype)
-    bias, out = rng.standard_normal(columns).astype(dtype), np.zeros((rows, columns), dtype)
+    bias, out = rng.standard_normal(columns).astype(dtype), rng.standard_normal((rows, columns)).astype(dtype)
+    factors = out.copy()
     tile_row, tile_fma, tile_store, tile_load = tile.tile_row, tile.tile_fma, tile.tile_store, tile.tile_load
+    tile_multiply, make = tile.tile_multiply, getattr(tile, shape_of)
 
     def product(a, b, bias, out):
-        t = tile_row(bias, 0)
+        t = tile_row(make(a), bias, 0)
         for k in range(5):
             t = tile_fma(t, a, k, 5, b, k * columns)
-        tile_store(out, 0, columns, t)
-        tile_store(out, 0, columns, tile_load(out, 0, columns))
+        tile_store(out, 0, columns, tile_multiply(t, tile_load(make(a), out, 0, columns)))
 
     compiled(product, dtype)(a.ravel(), b.ravel(), bias, out.ravel())
     twins = _jit.TWINS
-    t = twins["tile_row"](bias, 0)
+    t = twins["tile_row"](shape, bias, 0)
     for k in range(n_k):
         t = twins["tile_fma"](t, a.ravel(), k, n_k, b.ravel(), k * columns)
+    t = twins["tile_multiply"](t, twins["tile_load"](shape, factors.ravel(), 0, columns))
     np.testing.assert_allclose(out, t, rtol=4 * np.finfo(dtype).eps, atol=1e-6 if dtype == np.float32 else 1e-15)
-    np.testing.assert_allclose(out, a @ b + bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(out, (a @ b + bias) * factors, rtol=1e-5, atol=1e-6)
+    assert (rows, columns) == tuple(compiled_sizes(make, dtype))
+
+
+def compiled_sizes(make, dtype):
+    """Rows and columns of a shape of tiles, as kernels see them."""
+    n_rows, n_columns, out = tile.n_rows, tile.n_columns, np.zeros(2, dtype)
+
+    def sizes(a, b, c, out):
+        out[0], out[1] = n_rows(make(a)), n_columns(make(a))
+
+    compiled(sizes, dtype)(out, out, out, out)
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_moves_every_element(dtype):
+    """A square block among other numbers, to another place; its twin does the same."""
+    n = vector.lanes(dtype)
+    step, to_step = n + 3, n + 1
+    source = np.arange(2 + n * step, dtype=dtype)
+    block = source[2 : 2 + n * step].reshape(n, step)[:, :n]
+    transpose, outs = across.transpose, [np.zeros(1 + n * to_step, dtype) for _ in range(2)]
+
+    def run(a, b, c, out):
+        transpose(a, 2, step, out, 1, to_step)
+
+    compiled(run, dtype)(source, source, source, outs[0])
+    _jit.TWINS["transpose"](source, 2, step, outs[1], 1, to_step)
+    for out in outs:
+        np.testing.assert_array_equal(out[1:].reshape(n, to_step)[:, :n], block.T)
+        assert not out[1:].reshape(n, to_step)[:, n:].any()
+        assert out[0] == 0

@@ -4,6 +4,8 @@ first(v, n)                     lanes from n on are 0
 add_products(s, a, b)           s + a_r b_r over the registers r of two strips, in order: 64 terms into 16 lanes
 total(v), highest(v)            sum and maximum over the lanes, in a fixed order
 register_totals(a, at)          the totals of the STRIP_REGISTERS registers from `at` on, as one short vector
+transpose(a, at, step, b, to, to_step)
+                                b[to + i to_step + j] = a[at + j step + i] for i, j = 0 .. register_size - 1
 all_finite(v), all_within(v, low, high)
 """
 
@@ -24,6 +26,7 @@ from .vector import (
     load_at,
     register_of,
     splat_value,
+    store_at,
 )
 
 
@@ -105,6 +108,41 @@ def register_totals(typing, a, at):
         return value
 
     return result(a, types.intp), emit
+
+
+def _twin_transpose(a, at, step, b, to, to_step):
+    n = lanes(a.dtype)
+    for i in range(n):
+        b[to + i * to_step :][:n] = a[at + i : at + i + n * step : step][:n]
+
+
+@intrinsic(twin=_twin_transpose)
+def transpose(typing, a, at, step, b, to, to_step):
+    vector = Vector(a.dtype, lanes(a.dtype))
+    n = vector.n
+
+    def emit(context, builder, sig, arguments):
+        source, start, apart, target, end, end_apart = arguments
+
+        def address(pointer, first, step, row):
+            return builder.gep(pointer, [builder.add(first, builder.mul(step, INDEX(row)))])
+
+        rows = [load_at(builder, address(source, start, apart, row), vector) for row in range(n)]
+        # Square blocks of 1, 2, 4 ... lanes change places across the diagonal.
+        size = 1
+        while size < n:
+            for row in (row for row in range(n) if not row & size):
+                upper, lower = rows[row], rows[row + size]
+                for other, picked in ((row, 0), (row + size, size)):
+                    numbers = [(i & ~size | picked) + (n if i & size else 0) for i in range(n)]
+                    mask = ir.Constant(ir.VectorType(ir.IntType(32), n), numbers)
+                    rows[other] = builder.shuffle_vector(upper, lower, mask)
+            size *= 2
+        for row in range(n):
+            store_at(builder, rows[row], address(target, end, end_apart, row), a.dtype)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, b, types.intp, types.intp), emit
 
 
 @intrinsic(twin=np.max)

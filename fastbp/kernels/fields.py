@@ -2,57 +2,83 @@
 
 The header describes the batch and the call; then each layer l = 0, 1, ... has a record that starts at record(l).
 
-Memory of a call is one array of the parameters' dtype with a region for each worker; offsets ending in _AT are relative
-to the region. A region holds the packed weights, the block on its way, and the chunk's sums of gradients.
+Memory of a call is one array of the parameters' dtype: regions for blocks on their way, and offsets ending in _AT are
+relative to a block's region. LANES and TILES give each worker a region, which starts with its copy of the packed
+weights and ends with its sums of gradients. PANELS gives one to every block of a stretch of the batch; in front of them
+lie the packed weights and the sums, which all share.
 """
 
 # -- header ----------------------------------------------------------------------------------------------------------
 (
-    FAMILY,  # which kernels: LANES or TILES
+    FAMILY,  # which kernels: LANES, TILES or PANELS
     N_ROWS,  # samples of the batch
     BLOCK_ROWS,  # samples that pass through the network together
     N_BLOCKS,
     CHUNK_BLOCKS,  # blocks summed in the working dtype
     SLOT_BLOCKS,  # blocks of a slot, summed in float64; a multiple of CHUNK_BLOCKS unless there is one chunk
     N_SLOTS,
+    N_LOSSES,  # sums of losses: one a slot; with PANELS one for each block of a chunk
     N_LAYERS,
     N_INPUTS,
     N_OUTPUTS,
     N_PARAMETERS,
     BIAS,  # 1 or 0
     LOSS,  # code of the loss
-    WORKER_SIZE,  # elements of a worker's region
+    REGIONS_AT,  # in memory: the first region
+    REGION_SIZE,
     INPUTS_AT,  # the block's inputs
     INPUTS_STEP,  # elements from one row of inputs to the next
     TARGETS_AT,  # the block's targets, rows as far apart as the last layer's
     WEIGHTS_AT,  # sample weights of the block, 0 behind its last row
     LOSSES_AT,  # losses of the block's rows
-    SUMS_AT,  # the chunk's sums of gradients
+    SUMS_AT,  # the chunk's sums of gradients; with PANELS in memory, as are those of each layer
     SUMS_SIZE,
+    ZEROS_AT,  # in the packed weights: a row of zeros as long as the widest layer
+    N_STRIPS,  # of the packed weights: columns of all matrices, in registers
+    STRETCH_BLOCKS,  # PANELS only: blocks that are kept, of one chunk; these and the next three change no bit
+    N_UNITS,  # of the weight gradients: parts for workers to share
+    UNIT_M,  # rows of a unit
+    UNIT_N,  # columns of a unit, a multiple of a wide tile's
     MODE,  # of the call: what to compute
     HAS_LABELS,  # of the call: targets are labels
     HAS_WEIGHTS,  # of the call: samples have weights
     HEADER,
-) = range(25)
+) = range(33)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
     N_IN,
     N_OUT,
-    PADDED,  # n_out rounded up to whole tiles
+    PADDED_IN,  # n_in rounded up to whole tiles,
+    WIDE_IN,  # of which the first WIDE_IN columns lie in wide tiles, the others in narrow ones
+    PADDED,  # n_out likewise
+    WIDE,
     WEIGHTS,  # in the parameter vector: W, (n_in, n_out)
     BIASES,  # in the parameter vector: b, (n_out,)
-    PANELS_AT,  # W in panels of a tile's width, n_in rows each
-    TRANSPOSED_AT,  # W transposed, in panels, n_out rows each
-    BIASES_AT,  # b, padded
+    PANELS_AT,  # in the packed weights: W in panels of a tile's width, n_in rows each
+    TRANSPOSED_AT,  # in the packed weights: W transposed, in panels, n_out rows each
+    BIASES_AT,  # in the packed weights: b, padded
     ACTIVATION,  # code; the output has the identity
-    VALUES_AT,  # z, then a, then dL/dz of the block
-    SLOPES_AT,  # a'(z) of the block
+    VALUES_AT,  # z, then a of the block
+    SLOPES_AT,  # a'(z) of the block, then dL/dz; of the output, dL/dz over z
     STEP,  # elements from one row of values or slopes to the next
-    WEIGHT_SUMS_AT,  # dL/dW of the chunk, (n_in rounded up to tile rows, padded)
+    WEIGHT_SUMS_AT,  # dL/dW of the chunk in panels of SUMS_HEIGHT rows
+    SUMS_M,  # rows of those sums: inputs; or outputs where they are of W', which can take fewer tiles
+    SUMS_HEIGHT,  # rounded up to whole tiles
+    SUMS_N,  # columns
+    SUMS_PADDED,  # rounded up to whole tiles,
+    SUMS_WIDE,  # of which so many are wide
+    SUMS_STEP_M,  # in the parameter vector: from one row to the next
+    SUMS_STEP_N,
+    LEFT_AT,  # the factor with the rows: the layer's inputs; or its dL/dz
+    LEFT_STEP,
+    RIGHT_AT,  # the factor with the columns: the other
+    RIGHT_STEP,
     BIAS_SUMS_AT,  # dL/db of the chunk, (padded,)
+    FIRST_STRIP,  # of the layer, of N_STRIPS
+    FIRST_UNIT,  # of the layer, of N_UNITS
     RECORD,
-) = range(15)
+) = range(31)
 
 
 def record(layer):
@@ -60,13 +86,17 @@ def record(layer):
     return HEADER + RECORD * layer
 
 
-LANES, TILES = range(2)
+LANES, TILES, PANELS = range(3)
 
 # -- constants: one array of float64 ---------------------------------------------------------------------------------
 SCALE, L1, L2, LOSS_PARAMETER, ACTIVATION_PARAMETERS = range(5)
 
 # -- what to compute -------------------------------------------------------------------------------------------------
 GRADIENT, LOSS_SUM, LOSS_EACH, RESPONSE, LOGITS = range(5)
+
+# -- a step of a program: what workers do together, before the next step begins ----------------------------------------
+PHASE, STRETCH, FIRST, COUNT, IS_SHARED, STEP_SIZE = range(6)
+PACK, BLOCKS, UNITS, REDUCE = range(4)
 
 # -- what was wrong with the data: bits of a status ------------------------------------------------------------------
 BAD_INPUT, BAD_TARGET = 1, 2

@@ -7,87 +7,151 @@ Axes: m rows of the result, n columns, k the summed axis.
     input gradient    dA[m, n]  =           sum_k dZ[m, k] W'[k, n]    m samples, k outputs, n inputs (W' = W^T)
 
 The three differ only in how `a` is stepped through and where a sum starts. Every sum is one chain, k ascending, so an
-element has the same bits whatever tile or block it falls in. W and W' are packed into panels of a tile's width:
-panel j holds columns j to j + TILE of all k rows, one after another. Results are padded to whole tiles.
-Blocks, panels and sums lie in one array, the worker's memory: each function takes the array once and then offsets.
+element has the same bits whatever tile or block it falls in.
+
+Columns come in panels: first `wide` of them in panels as wide as a wide tile, then the others up to `padded` in panels
+as wide as a narrow one. W and W' are packed that way, and the sums of weight gradients are kept that way: the panel of
+columns j to j + width starts at j n_k and holds `width` numbers of each of its n_k rows, one row after another.
+Everything lies in one array, and each function takes the array once and then offsets.
 """
 
 from .._jit import kernel
-from .simd import load, register_size, store
-from .tile import ROWS, tile_columns, tile_fma, tile_load, tile_row, tile_store, tile_zero
+from .across import transpose
+from .simd import load, prefetch, register_size, splat, store
+from .tile import n_columns, n_rows, narrow, tile_fma, tile_load, tile_multiply, tile_row, tile_store, wide
 
 
 @kernel
-def add_products(tile, a, a_at, a_step_m, a_step_k, b, b_at, b_step_k, n_k):
+def smaller(a, b):
+    """min(a, b) of two whole numbers; Numba's own takes longer to compile than most kernels."""
+    return a if a < b else b
+
+
+@kernel
+def larger(a, b):
+    """max(a, b) of two whole numbers."""
+    return a if a > b else b
+
+
+@kernel
+def add_products(tile, memory, a_at, a_step_m, a_step_k, b_at, b_step_k, n_k):
     """tile[m, n] + sum_k a[m, k] b[k, n]: the innermost loop of the library."""
     for _ in range(n_k):
-        tile = tile_fma(tile, a, a_at, a_step_m, b, b_at)
+        tile = tile_fma(tile, memory, a_at, a_step_m, memory, b_at)
         a_at += a_step_k
         b_at += b_step_k
     return tile
 
 
 @kernel
-def forward(z, z_at, z_step, a_at, a_step, panels_at, biases_at, n_samples, n_in, padded_out):
-    """Z = bias + A W for a block."""
-    width = tile_columns(z)
-    for j in range(0, padded_out, width):
-        for i in range(0, n_samples, ROWS):
-            tile = tile_row(z, biases_at + j)
-            tile = add_products(tile, z, a_at + i * a_step, a_step, 1, z, panels_at + j * n_in, width, n_in)
-            tile_store(z, z_at + i * z_step + j, z_step, tile)
+def products(memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, padded, wide_columns, scaled):
+    """C[m, n] = start[n] + sum_k A[m, k] P[k, n] for a block; where `scaled`, that times what stood in C."""
+    products_of_panels(
+        wide(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, 0, wide_columns, scaled
+    )
+    products_of_panels(
+        narrow(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, wide_columns, padded,
+        scaled,
+    )  # fmt: skip
 
 
 @kernel
-def weight_gradient(d_w, d_w_at, a_at, a_step, d_z_at, d_z_step, n_samples, n_in, padded_out):
-    """dW += A^T dZ for a block; rows of dW are padded_out apart."""
-    width = tile_columns(d_w)
-    for i in range(0, n_in, ROWS):
-        for j in range(0, padded_out, width):
-            at = d_w_at + i * padded_out + j
-            tile = tile_load(d_w, at, padded_out)
-            tile = add_products(tile, d_w, a_at + i, 1, a_step, d_w, d_z_at + j, d_z_step, n_samples)
-            tile_store(d_w, at, padded_out, tile)
+def products_of_panels(
+    shape, memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, first, last, scaled
+):
+    """The columns `first` to `last` of that, by tiles of one shape."""
+    for j in range(first, last, n_columns(shape)):
+        for i in range(0, n_samples, n_rows(shape)):
+            tile = tile_row(shape, memory, start_at + j)
+            tile = add_products(tile, memory, a_at + i * a_step, a_step, 1, panels_at + j * n_k, n_columns(shape), n_k)
+            at = c_at + i * c_step + j
+            if scaled:
+                tile = tile_multiply(tile, tile_load(shape, memory, at, c_step))
+            tile_store(memory, at, c_step, tile)
 
 
 @kernel
-def bias_gradient(d_b, d_b_at, d_z_at, d_z_step, n_samples, padded_out):
-    """db += the sum of dZ over the samples of a block."""
-    for j in range(0, padded_out, register_size(d_b)):
-        column = load(d_b, d_b_at + j)
-        for m in range(n_samples):
-            column = column + load(d_b, d_z_at + m * d_z_step + j)
-        store(d_b, d_b_at + j, column)
+def weight_gradient(memory, sums_at, height, a_at, a_step, d_at, d_step, n_samples, m, n_m, wide_columns, first, last):
+    """S[m, n] += sum_k A[k, m] D[k, n] for a block: n_m rows from row m on, the columns first to last - 1.
+
+    Panels of S are `height` rows high.
+    """
+    for j in range(first, smaller(wide_columns, last), n_columns(wide(memory))):
+        to = sums_at + j * height + m * n_columns(wide(memory))
+        add_to_panel(wide(memory), memory, to, a_at + m, a_step, d_at + j, d_step, n_samples, n_m)
+    for j in range(larger(wide_columns, first), last, n_columns(narrow(memory))):
+        to = sums_at + j * height + m * n_columns(narrow(memory))
+        add_to_panel(narrow(memory), memory, to, a_at + m, a_step, d_at + j, d_step, n_samples, n_m)
 
 
 @kernel
-def input_gradient(d_a, d_a_at, d_a_step, d_z_at, d_z_step, transposed_at, n_samples, n_out, padded_in):
-    """dA = dZ W^T for a block."""
-    width = tile_columns(d_a)
-    for j in range(0, padded_in, width):
-        for i in range(0, n_samples, ROWS):
-            panel_at = transposed_at + j * n_out
-            tile = add_products(tile_zero(d_a), d_a, d_z_at + i * d_z_step, d_z_step, 1, d_a, panel_at, width, n_out)
-            tile_store(d_a, d_a_at + i * d_a_step + j, d_a_step, tile)
+def add_to_panel(shape, memory, sums_at, a_at, a_step, d_at, d_step, n_samples, n_m):
+    """One panel of that."""
+    width = n_columns(shape)
+    for i in range(0, n_m, n_rows(shape)):
+        tile = tile_load(shape, memory, sums_at + i * width, width)
+        tile = add_outer_products(tile, memory, a_at + i, a_step, d_at, d_step, n_samples)
+        tile_store(memory, sums_at + i * width, width, tile)
 
 
 @kernel
-def pack(packed, panels_at, w, w_at, step_k, step_n, n_k, n_n):
-    """Panels of the matrix whose element (k, n) is w[w_at + k step_k + n step_n], padded with zeros to whole tiles."""
-    width = tile_columns(packed)
-    at = panels_at
-    for j in range(0, n_n, width):
-        for k in range(n_k):
-            for c in range(width):
-                packed[at + c] = w[w_at + k * step_k + (j + c) * step_n] if j + c < n_n else 0
-            at += width
+def add_outer_products(tile, memory, a_at, a_step, d_at, d_step, n_k):
+    """tile[m, n] + sum_k a[k, m] d[k, n]; what the next tiles need of `a` is brought nearer on the way."""
+    for _ in range(n_k):
+        tile = tile_fma(tile, memory, a_at, 1, memory, d_at)
+        prefetch(memory, a_at + register_size(memory))
+        a_at += a_step
+        d_at += d_step
+    return tile
 
 
 @kernel
-def pack_biases(packed, biases_at, biases, b_at, n_out, padded_out, has_bias, padding):
-    """Biases of a layer, zero where there are none; the columns behind n_out start from `padding`."""
-    for j in range(padded_out):
-        if j >= n_out:
-            packed[biases_at + j] = padding
-        else:
-            packed[biases_at + j] = biases[b_at + j] if has_bias else 0
+def bias_gradient(memory, sums_at, d_at, d_step, n_samples, n_padded):
+    """s[n] += sum_k D[k, n] for a block, by four chains so that none waits for the other."""
+    for j in range(0, n_padded, register_size(memory)):
+        at = d_at + j
+        s, t, u, v = load(memory, sums_at + j), splat(memory, 0.0), splat(memory, 0.0), splat(memory, 0.0)
+        for _ in range(n_samples // 4):
+            s = s + load(memory, at)
+            t = t + load(memory, at + d_step)
+            u = u + load(memory, at + 2 * d_step)
+            v = v + load(memory, at + 3 * d_step)
+            at += 4 * d_step
+        for _ in range(n_samples % 4):
+            s = s + load(memory, at)
+            at += d_step
+        store(memory, sums_at + j, (s + t) + (u + v))
+
+
+@kernel
+def panel_of(memory, j, wide_columns):
+    """The first column of the panel that holds column j, which starts a register."""
+    return j - j % n_columns(wide(memory)) if j < wide_columns else j
+
+
+@kernel
+def pack_strip(memory, panels_at, w, w_at, n_k, n_n, wide_columns, j, is_transposed):
+    """One register of columns, from j on, of the panels of a matrix (n_k, n_n), zeros behind column n_n - 1.
+
+    The matrix lies at w_at row after row; or, where `is_transposed`, column after column.
+    """
+    size = register_size(memory)
+    panel = panel_of(memory, j, wide_columns)
+    width = n_columns(wide(memory)) if j < wide_columns else n_columns(narrow(memory))
+    at = panels_at + panel * n_k + j - panel
+    is_whole = j + size <= n_n
+    k = 0
+    if is_whole and is_transposed:
+        while k + size <= n_k:
+            transpose(w, w_at + j * n_k + k, n_k, memory, at + k * width, width)
+            k += size
+    elif is_whole:
+        while k < n_k:
+            store(memory, at + k * width, load(w, w_at + k * n_n + j))
+            k += 1
+    step_k = 1 if is_transposed else n_n
+    step_n = n_k if is_transposed else 1
+    while k < n_k:
+        for c in range(size):
+            memory[at + k * width + c] = w[w_at + k * step_k + (j + c) * step_n] if j + c < n_n else 0
+        k += 1

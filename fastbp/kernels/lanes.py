@@ -15,7 +15,7 @@ import numpy as np
 
 from .._jit import inlined, kernel
 from . import outputs, scalar
-from .across import add_products, register_totals
+from .across import register_totals
 from .elementwise import (
     CROSS_ENTROPY,
     SIGMOID,
@@ -44,8 +44,8 @@ from .fields import (
     VALUES_AT,
     WEIGHTS,
 )
-from .simd import fma, like, load, load_strip, register_size, splat_strip, store, strip_size
-from .strips import HIDDEN, OUTPUT, add_to, load_inputs, preactivation
+from .simd import fma, load_strip, register_size, splat_strip, store, strip_size
+from .strips import HIDDEN, OUTPUT, add_all, add_to, load_inputs, preactivation
 
 
 @kernel
@@ -159,7 +159,7 @@ def add_gradient(plan, memory, base, n_in, is_sigmoid):
     for k in range(n_in):
         store(memory, x_at + k * strip, load_strip(memory, x_at + k * strip) * d)
     at, unit_sums = base + plan[SUMS_AT], (n_in + 1 + bias) * size
-    store(memory, at, add_products(load(memory, at), d, like(d, 1.0)))
+    add_all(memory, at, d)
     at += size
     for _ in range(0, plan[HIDDEN + PADDED], 2):
         next_at = at + unit_sums

@@ -1,4 +1,4 @@
-"""The part of a block's way that several outputs take, with samples in the lanes; one output has its own in `lanes`.
+"""The outputs of a block, with samples in the lanes: losses, and what several outputs need on the way back.
 
 z_k = b2_k + sum_j W2_jk h_j          softmax and losses lane by lane over the outputs k
 g_j = sum_k W2_jk d_k,  delta_j = g_j h'_j,  d = w dL/dz
@@ -7,7 +7,7 @@ dW2_jk = sum_s d_ks h_js,  dW1_ij = sum_s delta_js x_is,  db1_j = sum_s delta_js
 
 from .._jit import kernel
 from . import scalar
-from .across import add_products, all_finite
+from .across import all_finite
 from .elementwise import CROSS_ENTROPY, load_sample_weights, loss, targets_allowed
 from .fields import (
     BAD_TARGET,
@@ -33,7 +33,6 @@ from .simd import (
     absolute,
     fma,
     like,
-    load,
     load_strip,
     maximum,
     register_size,
@@ -42,7 +41,7 @@ from .simd import (
     strip_size,
     where_positive,
 )
-from .strips import HIDDEN, OUTPUT, add_to, load_column
+from .strips import HIDDEN, OUTPUT, add_all, add_to, load_column
 
 
 @kernel
@@ -186,9 +185,3 @@ def gradient_of_block(plan, memory, base):
         w2 += n_in + 1 + n_out
         h_at += strip
         slopes_at += strip
-
-
-@kernel
-def add_all(memory, at, a):
-    """The register at `at` += the registers of a strip."""
-    store(memory, at, add_products(load(memory, at), a, like(a, 1.0)))

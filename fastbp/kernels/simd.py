@@ -24,6 +24,7 @@ and each name is its NumPy twin, against which the compiled form is tested. What
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from .._jit import intrinsic
 from .operations import operation
@@ -38,6 +39,18 @@ def pointer(typing, array):
         return context.make_array(array)(context, builder, arguments[0]).data
 
     return types.CPointer(array.dtype)(array), emit
+
+
+@intrinsic(twin=lambda a, at: None)
+def prefetch(typing, a, at):
+    def emit(context, builder, sig, arguments):
+        place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir.IntType(8).as_pointer())
+        numbers = [ir.IntType(32)(n) for n in (0, 3, 1)]  # to read, into every level, data
+        kind = ir.FunctionType(ir.VoidType(), [place.type, *(n.type for n in numbers)])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [place, *numbers])
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), emit
 
 
 def _load(registers, a):

@@ -6,7 +6,7 @@ x[k, s],  h[j, s],  z[k, s],  s = 0 .. strip - 1
 from .._jit import inlined, kernel
 from .across import add_products, all_finite
 from .fields import INPUTS_AT, N_INPUTS, record
-from .simd import fma, load, load_even, load_odd, load_strip, splat_strip, store, strip_size
+from .simd import fma, like, load, load_even, load_odd, load_strip, splat_strip, store, strip_size
 
 HIDDEN, OUTPUT = record(0), record(1)
 
@@ -59,3 +59,9 @@ def preactivation(memory, unit, x_at, n_in):
 def add_to(memory, at, a, b):
     """The register at `at` += the products of two strips."""
     store(memory, at, add_products(load(memory, at), a, b))
+
+
+@kernel
+def add_all(memory, at, a):
+    """The register at `at` += the registers of a strip."""
+    store(memory, at, add_products(load(memory, at), a, like(a, 1.0)))

@@ -1,16 +1,20 @@
 """The register tile: a small matrix that lives in vector registers, as a value that kernels carry through a loop.
 
-    tile_columns(a)                    columns of a tile in the dtype of `a`
-    tile_zero(like)                    all zeros, in the dtype of `like`
-    tile_row(b, b_at)                  every row = b[b_at : b_at + COLUMNS]          (a bias, say)
-    tile_load(c, c_at, c_step)         rows from memory, c_step elements apart
+    wide(a), narrow(a)                 the two shapes of tiles, in the dtype of `a`
+    n_rows(shape), n_columns(shape)    of its tiles
+    tile_row(shape, b, b_at)           every row = b[b_at : b_at + COLUMNS]          (a bias, say)
+    tile_load(shape, c, c_at, c_step)  rows from memory, c_step elements apart
     tile_store(c, c_at, c_step, tile)  rows to memory
+    tile_multiply(tile, other)         element by element
     tile_fma(tile, a, a_at, a_step, b, b_at)
                                        tile[m, :] += a[a_at + m a_step] b[b_at : b_at + COLUMNS]
 
-A tile has ROWS rows and columns(dtype) columns. 8 x 2 registers fill 16 of the 32 AVX-512 registers with sums and leave
-room for a row of b and a broadcast; where there are 16 registers, 4 x 3 is the choice. The caller owns every index.
+Wide tiles do most of the work: 8 rows x 2 registers fill 16 of the 32 AVX-512 registers with sums, and leave room for a
+row of b and a broadcast; where there are 16 registers, 4 x 3 is the choice. Narrow tiles, one register wide and as many
+sums high, take the columns behind the last whole wide tile. The caller owns every index.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -18,33 +22,37 @@ from numba import types
 from numba.extending import models, register_model
 
 from .._jit import intrinsic
-from .vector import (
-    INDEX,
-    VECTOR_BYTES,
-    Vector,
-    call,
-    lanes,
-    llvm_vector,
-    load_at,
-    splat_value,
-    store_at,
-)
+from .vector import INDEX, VECTOR_BYTES, Vector, call, lanes, llvm_vector, load_at, splat_value, store_at
 
-ROWS, REGISTERS = (8, 2) if VECTOR_BYTES == 64 else (4, 3)
-
-
-def columns(dtype):
-    """Columns of a tile of this dtype."""
-    return REGISTERS * lanes(dtype)
+WIDE, NARROW = ((8, 2), (16, 1)) if VECTOR_BYTES == 64 else ((4, 3), (8, 1))  # rows and registers
 
 
 class Tile(types.Type):
-    """ROWS x columns(dtype) sums of one dtype, in registers."""
+    """The numbers of a tile, in registers."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
+    def __init__(self, dtype, rows, registers):
+        self.dtype, self.rows, self.registers = dtype, rows, registers
         self.vector = Vector(dtype, lanes(dtype))
-        super().__init__(name=f"Tile({dtype})")
+        super().__init__(name=f"Tile({dtype} {rows} x {registers})")
+
+
+class Shape(types.Type):
+    """A value that says only, by its type, what tiles to use."""
+
+    def __init__(self, dtype, rows, registers):
+        self.tile = Tile(dtype, rows, registers)
+        super().__init__(name=f"Shape({self.tile})")
+
+
+class ShapeTwin(NamedTuple):
+    """The same for the twins."""
+
+    dtype: np.dtype
+    rows: int
+    columns: int
+
+
+register_model(Shape)(models.OpaqueModel)
 
 
 @register_model(Tile)
@@ -54,14 +62,14 @@ class TileModel(models.PrimitiveModel):
 
 
 def _llvm_tile(tile):
-    return ir.ArrayType(llvm_vector(tile.vector), ROWS * REGISTERS)
+    return ir.ArrayType(llvm_vector(tile.vector), tile.rows * tile.registers)
 
 
 class _Writer:
     """Writes the instructions of one intrinsic, register by register."""
 
-    def __init__(self, builder, dtype):
-        self.builder, self.tile = builder, Tile(dtype)
+    def __init__(self, builder, tile):
+        self.builder, self.tile = builder, tile
 
     def address(self, pointer, at, step=None, row=0, register=0):
         """Pointer to element at + row step + register lanes."""
@@ -77,74 +85,109 @@ class _Writer:
     def value(self, register_at):
         """The tile whose register (row, r) is register_at(row, r)."""
         value = ir.Constant(_llvm_tile(self.tile), ir.Undefined)
-        for i in range(ROWS * REGISTERS):
-            value = self.builder.insert_value(value, register_at(*divmod(i, REGISTERS)), i)
+        for i in range(self.tile.rows * self.tile.registers):
+            value = self.builder.insert_value(value, register_at(*divmod(i, self.tile.registers)), i)
         return value
 
     def part(self, value, row, register):
-        return self.builder.extract_value(value, row * REGISTERS + register)
+        return self.builder.extract_value(value, row * self.tile.registers + register)
 
 
-@intrinsic(twin=lambda a: columns(a.dtype))
-def tile_columns(typing, a):
-    return types.intp(a), lambda context, builder, sig, arguments: INDEX(columns(a.dtype))
+# -- shapes ----------------------------------------------------------------------------------------------------------
 
 
-@intrinsic(twin=lambda like: np.zeros((ROWS, columns(like.dtype)), like.dtype))
-def tile_zero(typing, like):
-    tile = Tile(like.dtype)
-    return tile(like), lambda context, builder, sig, arguments: ir.Constant(_llvm_tile(tile), None)
+def columns(dtype, shape):
+    """Columns of the tiles (rows, registers) of a dtype."""
+    return shape[1] * lanes(dtype)
 
 
-@intrinsic(twin=lambda b, b_at: np.tile(b[b_at : b_at + columns(b.dtype)], (ROWS, 1)))
-def tile_row(typing, b, b_at):
+@intrinsic(twin=lambda a: ShapeTwin(a.dtype, WIDE[0], columns(a.dtype, WIDE)))
+def wide(typing, a):
+    return Shape(a.dtype, *WIDE)(a), lambda context, *_: context.get_dummy_value()
+
+
+@intrinsic(twin=lambda a: ShapeTwin(a.dtype, NARROW[0], columns(a.dtype, NARROW)))
+def narrow(typing, a):
+    return Shape(a.dtype, *NARROW)(a), lambda context, *_: context.get_dummy_value()
+
+
+@intrinsic(twin=lambda shape: shape.rows)
+def n_rows(typing, shape):
+    return types.intp(shape), lambda *_: INDEX(shape.tile.rows)
+
+
+@intrinsic(twin=lambda shape: shape.columns)
+def n_columns(typing, shape):
+    return types.intp(shape), lambda *_: INDEX(shape.tile.registers * shape.tile.vector.n)
+
+
+# -- tiles -----------------------------------------------------------------------------------------------------------
+
+
+@intrinsic(twin=lambda shape, b, b_at: np.tile(b[b_at : b_at + shape.columns], (shape.rows, 1)))
+def tile_row(typing, shape, b, b_at):
     def emit(context, builder, sig, arguments):
-        w = _Writer(builder, b.dtype)
-        row = [w.load(w.address(*arguments, register=r)) for r in range(REGISTERS)]
+        w = _Writer(builder, shape.tile)
+        row = [w.load(w.address(*arguments[1:], register=r)) for r in range(shape.tile.registers)]
         return w.value(lambda _, r: row[r])
 
-    return Tile(b.dtype)(b, types.intp), emit
+    return shape.tile(shape, b, types.intp), emit
 
 
-@intrinsic(twin=lambda c, at, step: np.stack([c[at + m * step :][: columns(c.dtype)] for m in range(ROWS)]))
-def tile_load(typing, c, c_at, c_step):
+@intrinsic(twin=lambda shape, c, at, step: np.stack([c[at + m * step :][: shape.columns] for m in range(shape.rows)]))
+def tile_load(typing, shape, c, c_at, c_step):
     def emit(context, builder, sig, arguments):
-        w = _Writer(builder, c.dtype)
-        return w.value(lambda row, r: w.load(w.address(*arguments, row=row, register=r)))
+        w = _Writer(builder, shape.tile)
+        return w.value(lambda row, r: w.load(w.address(*arguments[1:], row=row, register=r)))
 
-    return Tile(c.dtype)(c, types.intp, types.intp), emit
+    return shape.tile(shape, c, types.intp, types.intp), emit
 
 
 def _twin_store(c, c_at, c_step, tile):
-    for m in range(ROWS):
-        c[c_at + m * c_step :][: columns(c.dtype)] = tile[m]
+    for m, row in enumerate(tile):
+        c[c_at + m * c_step :][: row.size] = row
 
 
 @intrinsic(twin=_twin_store)
 def tile_store(typing, c, c_at, c_step, tile):
     def emit(context, builder, sig, arguments):
         *place, value = arguments
-        w = _Writer(builder, c.dtype)
-        for row in range(ROWS):
-            for r in range(REGISTERS):
-                store_at(builder, w.part(value, row, r), w.address(*place, row=row, register=r), c.dtype)
+        w = _Writer(builder, tile)
+        for row in range(tile.rows):
+            for r in range(tile.registers):
+                store_at(builder, w.part(value, row, r), w.address(*place, row=row, register=r), tile.dtype)
         return context.get_dummy_value()
 
     return types.void(c, types.intp, types.intp, tile), emit
 
 
+# Rows behind a block's last one hold whatever was left there; like the instructions, the twins say nothing about it.
+_silent = np.errstate(all="ignore")
+
+
+@intrinsic(twin=_silent(lambda tile, other: tile * other))
+def tile_multiply(typing, tile, other):
+    def emit(context, builder, sig, arguments):
+        w = _Writer(builder, tile)
+        return w.value(lambda row, r: builder.fmul(*(w.part(value, row, r) for value in arguments)))
+
+    return tile(tile, other), emit
+
+
+@_silent
 def _twin_fma(tile, a, a_at, a_step, b, b_at):
-    column = a[a_at + a_step * np.arange(ROWS)][:, None]
-    return (np.multiply(column, b[b_at : b_at + columns(b.dtype)], dtype=np.float64) + tile).astype(tile.dtype)
+    rows, n = tile.shape
+    column = a[a_at + a_step * np.arange(rows)][:, None]
+    return (np.multiply(column, b[b_at : b_at + n], dtype=np.float64) + tile).astype(tile.dtype)
 
 
 @intrinsic(twin=_twin_fma)
 def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
     def emit(context, builder, sig, arguments):
         value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
-        w = _Writer(builder, tile.dtype)
-        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(REGISTERS)]
-        numbers = [builder.load(w.address(a_pointer, a_place, a_stride, row=row)) for row in range(ROWS)]
+        w = _Writer(builder, tile)
+        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
+        numbers = [builder.load(w.address(a_pointer, a_place, a_stride, row=row)) for row in range(tile.rows)]
         scales = [splat_value(builder, number, b_row[0].type) for number in numbers]
 
         def sum_of(row, r):

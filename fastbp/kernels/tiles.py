@@ -1,10 +1,17 @@
-"""One block through a network of any depth and width: features in the lanes, matrix products by register tiles.
+"""Blocks through a network of any depth and width: features in the lanes, matrix products by register tiles.
 
-The block passes forward layer by layer, a_l = activation(a_{l-1} W_l + b_l), keeping a_l and the slope a'(z_l). On the
-way back each layer's values are overwritten by what the layer below needs:
+A block passes forward layer by layer, a_l = activation(a_{l-1} W_l + b_l), keeping a_l and the slope a'(z_l). On the
+way back the slopes turn into what the layer below needs:
 
     dZ_L = dL/dz      (the loss kernels write it over z_L)
-    dW_l += A_{l-1}^T dZ_l,   db_l += sum dZ_l,   dZ_{l-1} = (dZ_l W_l^T) * slope_{l-1}   over A_{l-1}
+    dZ_{l-1} = (dZ_l W_l^T) * slope_{l-1}
+    dW_l += A_{l-1}^T dZ_l,   db_l += sum dZ_l
+
+With the family TILES a worker does all of that to one block after another. With PANELS, for wide networks and small
+batches, the blocks of a stretch of the batch are kept after dZ, and then the weight gradients are shared out by units:
+up to UNIT_ROWS rows of one panel of one layer's dW, summed over the whole stretch by one worker.
+
+`base` is where the block's region starts in memory, `packed` where the packed weights do.
 """
 
 from .._jit import kernel
@@ -28,9 +35,9 @@ from .fields import (
     BAD_INPUT,
     BAD_TARGET,
     BIAS,
-    BIAS_SUMS_AT,
     BIASES,
     BIASES_AT,
+    FIRST_STRIP,
     GRADIENT,
     HAS_LABELS,
     HAS_WEIGHTS,
@@ -46,6 +53,7 @@ from .fields import (
     N_OUT,
     N_OUTPUTS,
     PADDED,
+    PADDED_IN,
     PANELS_AT,
     RESPONSE,
     SLOPES_AT,
@@ -53,90 +61,110 @@ from .fields import (
     TARGETS_AT,
     TRANSPOSED_AT,
     VALUES_AT,
-    WEIGHT_SUMS_AT,
     WEIGHTS,
     WEIGHTS_AT,
+    WIDE,
+    WIDE_IN,
+    ZEROS_AT,
 )
-from .simd import load, register_size, store
-from .tile import ROWS
+from .simd import register_size
 
 record = kernel(fields.record)
 FAR_BELOW = -1e30  # padding of the logits that softmax must not see
 
 
 @kernel
-def pack_weights(plan, vector, memory, base):
-    """Weights and biases into panels; the transposed panels only where gradients are wanted."""
-    for layer in range(plan[N_LAYERS]):
-        at = record(layer)
-        n_in, n_out = plan[at + N_IN], plan[at + N_OUT]
-        gemm.pack(memory, base + plan[at + PANELS_AT], vector, plan[at + WEIGHTS], n_out, 1, n_in, n_out)
-        is_output = layer == plan[N_LAYERS] - 1
-        padding = FAR_BELOW if is_output and plan[LOSS] == CROSS_ENTROPY else 0.0
-        gemm.pack_biases(
-            memory,
-            base + plan[at + BIASES_AT],
-            vector,
-            plan[at + BIASES],
-            n_out,
-            plan[at + PADDED],
-            plan[BIAS],
-            padding,
-        )
-        if layer > 0 and plan[MODE] == GRADIENT:
-            gemm.pack(memory, base + plan[at + TRANSPOSED_AT], vector, plan[at + WEIGHTS], 1, n_out, n_out, n_in)
+def layer_of(plan, field, number):
+    """The last layer whose numbers of strips or units, counted by `field`, start at or below a number."""
+    layer = plan[N_LAYERS] - 1
+    while plan[record(layer) + field] > number:
+        layer -= 1
+    return layer
+
+
+# -- weights ---------------------------------------------------------------------------------------------------------
 
 
 @kernel
-def forward(plan, constants, memory, base, n_padded):
-    """z_L of the block, from its inputs; every hidden layer's values and slopes are left in the worker's region."""
-    values_at, step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
+def pack_weights(plan, vector, memory, packed, first, last):
+    """The strips first to last - 1 of the packed weights: of each layer those of W, with biases, then those of W'."""
+    for strip in range(first, last):
+        layer = layer_of(plan, FIRST_STRIP, strip)
+        at = record(layer)
+        n_in, n_out, w_at = plan[at + N_IN], plan[at + N_OUT], plan[at + WEIGHTS]
+        j = (strip - plan[at + FIRST_STRIP]) * register_size(memory)
+        if j < plan[at + PADDED]:
+            gemm.pack_strip(memory, packed + plan[at + PANELS_AT], vector, w_at, n_in, n_out, plan[at + WIDE], j, False)
+            pack_biases(plan, vector, memory, packed, layer, j)
+        elif plan[MODE] == GRADIENT:
+            j -= plan[at + PADDED]
+            gemm.pack_strip(
+                memory, packed + plan[at + TRANSPOSED_AT], vector, w_at, n_out, n_in, plan[at + WIDE_IN], j, True
+            )
+            for i in range(packed + plan[ZEROS_AT] + j, packed + plan[ZEROS_AT] + j + register_size(memory)):
+                memory[i] = 0
+
+
+@kernel
+def pack_biases(plan, vector, memory, packed, layer, j):
+    """A register of biases, zero where there are none; what lies behind the last output is not seen by softmax."""
+    at = record(layer)
+    is_softmax = layer == plan[N_LAYERS] - 1 and plan[LOSS] == CROSS_ENTROPY
+    for i in range(j, j + register_size(memory)):
+        bias = FAR_BELOW if is_softmax else 0.0
+        if i < plan[at + N_OUT]:
+            bias = vector[plan[at + BIASES] + i] if plan[BIAS] else 0.0
+        memory[packed + plan[at + BIASES_AT] + i] = bias
+
+
+# -- one block -------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def forward(plan, constants, memory, base, packed, n_rows):
+    """z_L of the block, from its inputs; every hidden layer's values and slopes are left in the region."""
     for layer in range(plan[N_LAYERS]):
         at = record(layer)
         z_at, z_step = base + plan[at + VALUES_AT], plan[at + STEP]
-        gemm.forward(
-            memory, z_at, z_step, values_at, step, base + plan[at + PANELS_AT], base + plan[at + BIASES_AT],
-            n_padded, plan[at + N_IN], plan[at + PADDED],
+        gemm.products(
+            memory, z_at, z_step, inputs_of(plan, base, layer), inputs_step(plan, layer),
+            packed + plan[at + PANELS_AT], packed + plan[at + BIASES_AT],
+            n_rows, plan[at + N_IN], plan[at + PADDED], plan[at + WIDE], False,
         )  # fmt: skip
         if layer < plan[N_LAYERS] - 1:
             parameter = constants[ACTIVATION_PARAMETERS + layer]
             slopes_at = base + plan[at + SLOPES_AT]
-            activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_padded, plan[at + N_OUT])
-        values_at, step = z_at, z_step
+            activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_rows, plan[at + N_OUT])
 
 
 @kernel
-def backward(plan, memory, base, n_rows, n_padded):
-    """Add the block's gradient to the chunk's sums, from dL/dz_L."""
-    for back in range(plan[N_LAYERS]):
-        layer = plan[N_LAYERS] - 1 - back
-        at = record(layer)
-        n_in, n_out, padded = plan[at + N_IN], plan[at + N_OUT], plan[at + PADDED]
-        d_z_at, d_z_step = base + plan[at + VALUES_AT], plan[at + STEP]
-        below = record(layer - 1)
-        if layer == 0:
-            a_at, a_step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
-        else:
-            a_at, a_step = base + plan[below + VALUES_AT], plan[below + STEP]
-        weight_sums_at = base + plan[at + WEIGHT_SUMS_AT]
-        gemm.weight_gradient(memory, weight_sums_at, a_at, a_step, d_z_at, d_z_step, n_rows, n_in, padded)
-        if plan[BIAS]:
-            gemm.bias_gradient(memory, base + plan[at + BIAS_SUMS_AT], d_z_at, d_z_step, n_rows, padded)
-        if layer > 0:
-            transposed_at = base + plan[at + TRANSPOSED_AT]
-            padded_in = plan[below + PADDED]
-            gemm.input_gradient(memory, a_at, a_step, d_z_at, d_z_step, transposed_at, n_padded, n_out, padded_in)
-            multiply_rows(memory, a_at, base + plan[below + SLOPES_AT], a_step, n_rows, n_in)
+def inputs_of(plan, base, layer):
+    """Where the inputs of a layer lie: the network's, or the values of the layer below."""
+    return base + (plan[INPUTS_AT] if layer == 0 else plan[record(layer - 1) + VALUES_AT])
 
 
 @kernel
-def multiply_rows(a, at, factors_at, step, n_rows, n):
-    """a *= factors, for n_rows rows of n elements, rounded up to registers."""
-    for _ in range(n_rows):
-        for i in range(0, n, register_size(a)):
-            store(a, at + i, load(a, at + i) * load(a, factors_at + i))
-        at += step
-        factors_at += step
+def inputs_step(plan, layer):
+    """Elements from one row of them to the next."""
+    return plan[INPUTS_STEP] if layer == 0 else plan[record(layer - 1) + STEP]
+
+
+@kernel
+def input_gradient(plan, memory, base, packed, layer, n_rows):
+    """dZ_{l-1} of the block over the slopes of layer l - 1."""
+    at, below = record(layer), record(layer - 1)
+    gemm.products(
+        memory, base + plan[below + SLOPES_AT], plan[below + STEP], base + plan[at + SLOPES_AT], plan[at + STEP],
+        packed + plan[at + TRANSPOSED_AT], packed + plan[ZEROS_AT],
+        n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], True,
+    )  # fmt: skip
+
+
+@kernel
+def deltas_of_block(plan, memory, base, packed, n_rows):
+    """Backward through the block as far as every layer's dZ."""
+    for back in range(plan[N_LAYERS] - 1):
+        input_gradient(plan, memory, base, packed, plan[N_LAYERS] - 1 - back, n_rows)
 
 
 @kernel
@@ -164,14 +192,11 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
 
 
 @kernel
-def forward_rows(plan, constants, x, memory, base, row, n_rows):
-    """Load the block's rows, pad them to whole tiles and pass them forward; returns a status."""
-    n_padded = (n_rows + ROWS - 1) // ROWS * ROWS
+def forward_rows(plan, constants, x, memory, base, packed, row, n_rows):
+    """Load the block's rows and pass them forward; returns a status. Rows of a tile behind them are never looked at."""
     at, step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
     finite = load_rows(memory, at, step, x, row * plan[N_INPUTS], n_rows, plan[N_INPUTS])
-    for i in range(at + n_rows * step, at + n_padded * step):
-        memory[i] = 0
-    forward(plan, constants, memory, base, n_padded)
+    forward(plan, constants, memory, base, packed, n_rows)
     return 0 if finite else BAD_INPUT
 
 
@@ -185,26 +210,3 @@ def answer(plan, memory, base, out, row, n_rows):
     for m in range(n_rows):
         for k in range(n):
             out[(row + m) * n + k] = memory[at + m * step + k]
-
-
-@kernel
-def fold(plan, memory, base, totals, totals_at):
-    """Add the chunk's sums to the slot's totals, unpadded and in float64."""
-    for layer in range(plan[N_LAYERS]):
-        at = record(layer)
-        n_out = plan[at + N_OUT]
-        for k in range(plan[at + N_IN]):
-            to = totals_at + plan[at + WEIGHTS] + k * n_out
-            source = base + plan[at + WEIGHT_SUMS_AT] + k * plan[at + PADDED]
-            for j in range(n_out):
-                totals[to + j] += memory[source + j]
-        if plan[BIAS]:
-            to, source = totals_at + plan[at + BIASES], base + plan[at + BIAS_SUMS_AT]
-            for j in range(n_out):
-                totals[to + j] += memory[source + j]
-
-
-@kernel
-def gradient_of_block(plan, memory, base, n_rows):
-    """Backward through the block."""
-    backward(plan, memory, base, n_rows, (n_rows + ROWS - 1) // ROWS * ROWS)

@@ -1,0 +1,205 @@
+"""Blocks on their way: forward, loss and backward, of a worker's slots or of its part of a stretch.
+
+Axes of a batch: row < block < chunk < slot. A block's gradient is added to its chunk's sums in the working dtype, a
+chunk's to its slot's totals in float64. Who computes a slot changes no bit.
+"""
+
+from typing import Any, NamedTuple
+
+from .._jit import kernel
+from . import lanes, outputs, sums, tiles
+from .across import first, total
+from .fields import (
+    BLOCK_ROWS,
+    CHUNK_BLOCKS,
+    FAMILY,
+    GRADIENT,
+    LANES,
+    LOGITS,
+    LOSS_EACH,
+    LOSSES_AT,
+    MODE,
+    N_BLOCKS,
+    N_LAYERS,
+    N_PARAMETERS,
+    N_ROWS,
+    N_SLOTS,
+    N_STRIPS,
+    REGION_SIZE,
+    REGIONS_AT,
+    RESPONSE,
+    SLOT_BLOCKS,
+    STRETCH_BLOCKS,
+    SUMS_AT,
+    SUMS_SIZE,
+)
+from .gemm import smaller
+from .simd import load, register_size, splat
+
+
+class Call(NamedTuple):
+    """The memory of a call, as pointers."""
+
+    plan: Any  # int64: the layout of the batch and what to compute, see `fields`
+    constants: Any  # float64: scale, penalties, parameters of the loss and the activations
+    vector: Any  # parameters, (n_parameters,)
+    x: Any  # inputs, (N n_inputs,)
+    y: Any  # targets, (N n_outputs,), unless there are labels
+    labels: Any  # int64 (N,)
+    sample_weight: Any  # (N,), if there are any
+    memory: Any  # a region for each worker, with its copy of the packed weights; `base` is where it starts
+    totals: Any  # float64: the gradient of each slot, (N_SLOTS, n_parameters), and N_LOSSES sums of losses
+    out: Any  # the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
+
+
+@kernel
+def gives_outputs(plan):
+    """Whether the call wants outputs, not losses."""
+    return plan[MODE] == RESPONSE or plan[MODE] == LOGITS
+
+
+@kernel
+def forward_and_loss(call, base, packed, row, n_rows):
+    """One block as far as its losses, or its outputs written to `out`; returns a status."""
+    plan, constants, memory = call.plan, call.constants, call.memory
+    in_lanes = plan[FAMILY] == LANES
+    if in_lanes:
+        status = lanes.forward_rows(plan, constants, call.x, memory, base, row, n_rows)
+    else:
+        status = tiles.forward_rows(plan, constants, call.x, memory, base, packed, row, n_rows)
+    if gives_outputs(plan):
+        if in_lanes:
+            lanes.answer(plan, memory, base, call.out, row, n_rows)
+        else:
+            tiles.answer(plan, memory, base, call.out, row, n_rows)
+    elif in_lanes:
+        status |= outputs.losses_of_block(
+            plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows
+        )
+    else:
+        status |= tiles.losses_of_block(
+            plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows
+        )
+    return status
+
+
+@kernel
+def add_losses(call, base, sum_at, is_first, row, n_rows):
+    """The block's losses into one of the sums of losses, or each into `out`."""
+    losses_at = base + call.plan[LOSSES_AT]
+    added = splat(call.memory, 0.0)
+    for i in range(0, n_rows, register_size(call.memory)):
+        added = added + first(load(call.memory, losses_at + i), n_rows - i)
+    before = 0.0 if is_first else call.totals[sum_at]
+    call.totals[sum_at] = before + total(added)
+    if call.plan[MODE] == LOSS_EACH:
+        for i in range(n_rows):
+            call.out[row + i] = call.memory[losses_at + i]
+
+
+@kernel
+def blocks_of_slots(call, worker, n_workers, first, count):
+    """A worker's blocks with all that they need, resuming from an earlier launch's sums; returns a status.
+
+    The blocks of a worker are those of a run of whole slots.
+    """
+    plan = call.plan
+    base = plan[REGIONS_AT] + worker * plan[REGION_SIZE]
+    if first == 0:
+        if plan[FAMILY] == LANES:
+            lanes.pack_weights(plan, call.vector, call.memory, base)
+        else:
+            tiles.pack_weights(plan, call.vector, call.memory, base, 0, plan[N_STRIPS])
+    start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
+    stop = smaller(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
+    for block in range(start + first, smaller(start + first + count, stop)):
+        row = block * plan[BLOCK_ROWS]
+        n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
+        status = forward_and_loss(call, base, base, row, n_rows)
+        if status != 0:
+            return status
+        if gives_outputs(plan):
+            continue
+        slot = block // plan[SLOT_BLOCKS]
+        in_slot = block - slot * plan[SLOT_BLOCKS]
+        add_losses(call, base, loss_sums_at(plan) + slot, in_slot == 0, row, n_rows)
+        if plan[MODE] == GRADIENT:
+            gradient(call, base, slot * plan[N_PARAMETERS], block, in_slot, n_rows)
+    return 0
+
+
+@kernel
+def loss_sums_at(plan):
+    """Where the sums of losses start in the totals: behind the slots."""
+    return plan[N_SLOTS] * plan[N_PARAMETERS]
+
+
+@kernel
+def gradient(call, base, totals_at, block, in_slot, n_rows):
+    """Backward through the block into the chunk's sums, which go to the slot's totals with the chunk's last block."""
+    plan, memory = call.plan, call.memory
+    if in_slot % plan[CHUNK_BLOCKS] == 0:
+        sums.zero(memory, base + plan[SUMS_AT], plan[SUMS_SIZE])
+    is_last = in_slot + 1 == plan[SLOT_BLOCKS] or block + 1 == plan[N_BLOCKS]
+    folds = is_last or (in_slot + 1) % plan[CHUNK_BLOCKS] == 0
+    is_first = in_slot < plan[CHUNK_BLOCKS]
+    if plan[FAMILY] == LANES:
+        if in_slot == 0:
+            sums.zero(call.totals, totals_at, plan[N_PARAMETERS])
+        lanes.gradient_of_block(plan, memory, base)
+        if folds:
+            lanes.fold(plan, call.vector, memory, base, call.totals, totals_at)
+    else:
+        for back in range(plan[N_LAYERS]):
+            layer = plan[N_LAYERS] - 1 - back
+            sums.add_block(plan, memory, base, base, layer, n_rows)
+            if layer > 0:
+                tiles.input_gradient(plan, memory, base, base, layer, n_rows)
+        if folds:
+            sums.fold(plan, memory, base, call.totals, totals_at, is_first)
+
+
+# -- panels: what workers share of a stretch -------------------------------------------------------------------------
+
+
+@kernel
+def pack_for_all(call, worker, n_workers):
+    """A worker's part of the packed weights that all share."""
+    plan = call.plan
+    first, last = plan[N_STRIPS] * worker // n_workers, plan[N_STRIPS] * (worker + 1) // n_workers
+    tiles.pack_weights(plan, call.vector, call.memory, 0, first, last)
+
+
+@kernel
+def end_of_stretch(plan, start):
+    """Behind the last block of the stretch that starts at a block: it ends with its chunk, if not before."""
+    chunk = start - start % plan[CHUNK_BLOCKS] + plan[CHUNK_BLOCKS]
+    return smaller(smaller(start + plan[STRETCH_BLOCKS], chunk), plan[N_BLOCKS])
+
+
+@kernel
+def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
+    """A worker's blocks of the stretch that starts at a block, as far as every layer's dZ; returns a status."""
+    plan = call.plan
+    n_blocks = end_of_stretch(plan, stretch) - stretch
+    start = n_blocks * worker // n_workers + first
+    for k in range(start, smaller(start + count, n_blocks * (worker + 1) // n_workers)):
+        row = (stretch + k) * plan[BLOCK_ROWS]
+        n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
+        region = k if plan[MODE] == GRADIENT else worker  # whose values nobody needs any more can be written over
+        base = plan[REGIONS_AT] + region * plan[REGION_SIZE]
+        status = forward_and_loss(call, base, 0, row, n_rows)
+        if status != 0:
+            return status
+        if not gives_outputs(plan):
+            add_losses(
+                call,
+                base,
+                loss_sums_at(plan) + (stretch + k) % plan[CHUNK_BLOCKS],
+                stretch < plan[CHUNK_BLOCKS],
+                row,
+                n_rows,
+            )
+        if plan[MODE] == GRADIENT:
+            tiles.deltas_of_block(plan, call.memory, base, 0, n_rows)
+    return 0
