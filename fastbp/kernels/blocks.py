@@ -14,6 +14,7 @@ from .fields import (
     CHUNK_BLOCKS,
     FAMILY,
     GRADIENT,
+    HAS_LABELS,
     LANES,
     LOGITS,
     LOSS_EACH,
@@ -21,6 +22,7 @@ from .fields import (
     MODE,
     N_BLOCKS,
     N_LAYERS,
+    N_OUTPUTS,
     N_PARAMETERS,
     N_ROWS,
     N_SLOTS,
@@ -152,6 +154,8 @@ def gradient(call, base, totals_at, block, in_slot, n_rows):
     else:
         for back in range(plan[N_LAYERS]):
             layer = plan[N_LAYERS] - 1 - back
+            if not plan[HAS_LABELS]:
+                tiles.bring_nearer(call.y, *tiles.part_of_next(plan, block * plan[BLOCK_ROWS], plan[N_OUTPUTS], back))
             sums.add_block(plan, memory, base, base, layer, n_rows)
             if layer > 0:
                 tiles.input_gradient(plan, memory, base, base, layer, n_rows)

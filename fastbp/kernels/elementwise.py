@@ -12,7 +12,8 @@ from .._jit import kernel
 from . import scalar
 from .across import all_finite, all_within, first, highest, total
 from .operations import choice
-from .simd import fma, load, maximum, register_size, splat, store
+from .simd import fma, load, load_part, load_spread, maximum, prefetch, register_size, splat, store, store_spread
+from .vector import STRIP_REGISTERS as ROWS_OF_STRIP
 
 # Codes as globals, so that the compiler sees constants.
 SIGMOID = activations.NAMES.index("sigmoid")
@@ -30,14 +31,12 @@ activation = choice([getattr(scalar, name) for name in activations.NAMES])
 
 @kernel
 def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
-    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements, rounded up to registers, `step` apart."""
-    for _ in range(n_rows):
-        for i in range(0, n, register_size(a)):
-            value, slope = activation(code, load(a, at + i), parameter)
-            store(a, at + i, value)
-            store(a, slopes_at + i, slope)
-        at += step
-        slopes_at += step
+    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements `step` apart, a strip of rows at a time."""
+    for m in range(0, n_rows, ROWS_OF_STRIP):
+        for i in range(m * step, m * step + n, register_size(a)):
+            value, slope = activation(code, load_spread(a, at + i, step), parameter)
+            store_spread(a, at + i, step, value)
+            store_spread(a, slopes_at + i, step, slope)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------
@@ -49,14 +48,12 @@ loss = choice([getattr(scalar, name, scalar.pullback) for name in (*losses.NAMES
 
 @kernel
 def loss_of_elements(code, parameter, a, at, targets_at, step, n_rows, n):
-    """z -> dl/dz and y -> l(y, z), both in place, for n_rows rows of n elements, rounded up to registers."""
-    for _ in range(n_rows):
-        for i in range(0, n, register_size(a)):
-            value, d_z = loss(code, load(a, at + i), load(a, targets_at + i), parameter)
-            store(a, at + i, d_z)
-            store(a, targets_at + i, value)
-        at += step
-        targets_at += step
+    """z -> dl/dz and y -> l(y, z), both in place, for n_rows rows of n elements, a strip of rows at a time."""
+    for m in range(0, n_rows, ROWS_OF_STRIP):
+        for i in range(m * step, m * step + n, register_size(a)):
+            value, d_z = loss(code, load_spread(a, at + i, step), load_spread(a, targets_at + i, step), parameter)
+            store_spread(a, at + i, step, d_z)
+            store_spread(a, targets_at + i, step, value)
 
 
 @kernel
@@ -166,13 +163,19 @@ def load_rows(a, at, step, source, source_at, n_rows, n):
             finite = finite and all_finite(part)
             store(a, at + i, part)
         if whole < n:
-            store(a, at + whole, splat(a, 0.0))
-            for i in range(whole, n):
-                a[at + i] = source[source_at + i]
-            finite = finite and all_finite(load(a, at + whole))
+            part = load_part(source, source_at + whole, n - whole)
+            finite = finite and all_finite(part)
+            store(a, at + whole, part)
         at += step
         source_at += n
     return finite
+
+
+@kernel
+def bring_nearer(source, first, last):
+    """Ask for the cache lines of source[first:last] ahead of time; they may lie behind its end."""
+    for at in range(first, last, register_size(source)):
+        prefetch(source, at)
 
 
 @kernel

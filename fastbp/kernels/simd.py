@@ -3,6 +3,10 @@
     pointer(array)                  the array's memory, as every other function takes it
     load(a, at), store(a, at, v)    one register: a[at : at + lanes], 16 float32 or 8 float64 with AVX-512
     load_strip(a, at)               a strip: STRIP_REGISTERS registers as one value, so that the pipes never wait
+    load_spread(a, at, step), store_spread(a, at, step, v)
+                                    a strip whose registers lie `step` apart, in rows of a matrix, say
+    load_part(a, at, n)             one register: n elements, fewer than it holds, then zeros; reads nothing else
+    prefetch(a, at)                 brings a cache line nearer; `at` may lie anywhere
     load_even(a, at), load_odd(...) a strip of elements 0, 2, 4, ... or 1, 3, 5, ... from `at` on
     splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of a
     register_size(a), strip_size(a) elements in a register and in a strip
@@ -28,7 +32,22 @@ from numba.core import cgutils
 
 from .._jit import intrinsic
 from .operations import operation
-from .vector import INDEX, STRIP_REGISTERS, Vector, as_vector, call, constant, is_float32, lanes, load_at, store_at
+from .vector import (
+    INDEX,
+    STRIP_REGISTERS,
+    Vector,
+    as_vector,
+    call,
+    constant,
+    is_float32,
+    joined,
+    lanes,
+    llvm_vector,
+    load_at,
+    register_of,
+    splat_value,
+    store_at,
+)
 
 # -- memory ----------------------------------------------------------------------------------------------------------
 
@@ -74,6 +93,58 @@ def twin_load_strip(a, at):
 @intrinsic(twin=twin_load_strip)
 def load_strip(typing, a, at):
     return _load(STRIP_REGISTERS, a)
+
+
+@intrinsic(
+    twin=lambda a, at, step: np.concatenate([a[at + r * step :][: lanes(a.dtype)] for r in range(STRIP_REGISTERS)])
+)
+def load_spread(typing, a, at, step):
+    register = Vector(a.dtype, lanes(a.dtype))
+
+    def emit(context, builder, sig, arguments):
+        places = _rows(builder, *arguments)
+        return joined(builder, [load_at(builder, place, register) for place in places])
+
+    return Vector(a.dtype, STRIP_REGISTERS * register.n)(a, types.intp, types.intp), emit
+
+
+def _rows(builder, pointer_to, at, step):
+    """Where STRIP_REGISTERS registers lie."""
+    return [builder.gep(pointer_to, [builder.add(at, builder.mul(step, INDEX(r)))]) for r in range(STRIP_REGISTERS)]
+
+
+def _twin_store_spread(a, at, step, v):
+    for r, register in enumerate(v.reshape(STRIP_REGISTERS, -1)):
+        a[at + r * step :][: register.size] = register
+
+
+@intrinsic(twin=_twin_store_spread)
+def store_spread(typing, a, at, step, v):
+    def emit(context, builder, sig, arguments):
+        *where, value = arguments
+        for r, place in enumerate(_rows(builder, *where)):
+            store_at(builder, register_of(builder, value, r, lanes(a.dtype)), place, a.dtype)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, v), emit
+
+
+@intrinsic(twin=lambda a, at, n: np.pad(a[at : at + n], (0, lanes(a.dtype) - n)))
+def load_part(typing, a, at, n):
+    vector = Vector(a.dtype, lanes(a.dtype))
+
+    def emit(context, builder, sig, arguments):
+        pointer_to, place, count = arguments
+        wide, integers = llvm_vector(vector), ir.VectorType(INDEX, vector.n)
+        numbers = ir.Constant(integers, list(range(vector.n)))
+        mask = builder.icmp_signed("<", numbers, splat_value(builder, count, integers))
+        address = builder.bitcast(builder.gep(pointer_to, [place]), wide.as_pointer())
+        operands = [address, ir.IntType(32)(a.dtype.bitwidth // 8), mask, ir.Constant(wide, None)]
+        kind = ir.FunctionType(wide, [operand.type for operand in operands])
+        name = f"llvm.masked.load.v{vector.n}f{a.dtype.bitwidth}.p0"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+
+    return vector(a, types.intp, types.intp), emit
 
 
 def _every_second(a, start):

@@ -19,6 +19,7 @@ from . import fields, gemm
 from .elementwise import (
     CROSS_ENTROPY,
     activate,
+    bring_nearer,
     cross_entropy_of_labels,
     cross_entropy_of_rows,
     load_rows,
@@ -37,6 +38,7 @@ from .fields import (
     BIAS,
     BIASES,
     BIASES_AT,
+    BLOCK_ROWS,
     FIRST_STRIP,
     GRADIENT,
     HAS_LABELS,
@@ -121,9 +123,13 @@ def pack_biases(plan, vector, memory, packed, layer, j):
 
 
 @kernel
-def forward(plan, constants, memory, base, packed, n_rows):
-    """z_L of the block, from its inputs; every hidden layer's values and slopes are left in the region."""
+def forward(plan, constants, x, memory, base, packed, row, n_rows):
+    """z_L of the block, from its inputs; every hidden layer's values and slopes are left in the region.
+
+    On the way the next block's inputs are asked for, a part with each layer.
+    """
     for layer in range(plan[N_LAYERS]):
+        bring_nearer(x, *part_of_next(plan, row, plan[N_INPUTS], layer))
         at = record(layer)
         z_at, z_step = base + plan[at + VALUES_AT], plan[at + STEP]
         gemm.products(
@@ -135,6 +141,13 @@ def forward(plan, constants, memory, base, packed, n_rows):
             parameter = constants[ACTIVATION_PARAMETERS + layer]
             slopes_at = base + plan[at + SLOPES_AT]
             activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_rows, plan[at + N_OUT])
+
+
+@kernel
+def part_of_next(plan, row, n, layer):
+    """Of the rows of n numbers behind the block that starts at `row`, the part to ask for with a layer."""
+    start, size = (row + plan[BLOCK_ROWS]) * n, plan[BLOCK_ROWS] * n
+    return start + size * layer // plan[N_LAYERS], start + size * (layer + 1) // plan[N_LAYERS]
 
 
 @kernel
@@ -196,7 +209,7 @@ def forward_rows(plan, constants, x, memory, base, packed, row, n_rows):
     """Load the block's rows and pass them forward; returns a status. Rows of a tile behind them are never looked at."""
     at, step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
     finite = load_rows(memory, at, step, x, row * plan[N_INPUTS], n_rows, plan[N_INPUTS])
-    forward(plan, constants, memory, base, packed, n_rows)
+    forward(plan, constants, x, memory, base, packed, row, n_rows)
     return 0 if finite else BAD_INPUT
 
 

@@ -97,7 +97,11 @@ def call(builder, name, result, arguments, suffix=None):
 def by_register(builder, vector, value, write):
     """write(part) for each register of a value, put together again: for instructions LLVM does not split itself."""
     n = lanes(vector.dtype)
-    parts = [write(register_of(builder, value, r, n)) for r in range(vector.n // n)]
+    return joined(builder, [write(register_of(builder, value, r, n)) for r in range(vector.n // n)])
+
+
+def joined(builder, parts):
+    """One value of several registers, a power of two of them."""
     while len(parts) > 1:
         parts = [_concatenate(builder, *parts[i : i + 2]) for i in range(0, len(parts), 2)]
     return parts[0]
