@@ -13,6 +13,7 @@ from typing import Any
 from numba.core.compiler import Compiler
 
 try:
+    from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler_machinery import PassManager
     from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference
@@ -84,9 +85,14 @@ else:
         """The code of a serial entry with all its kernels."""
 
         def _optimize_final_module(self) -> None:
-            """All optimisations, without the round before them that prunes reference counts: kernels have none."""
-            manager, builder = self._codegen._module_pass_manager()
-            manager.run(self._final_module, builder)
+            """All of LLVM's optimisations but unrolling, which made code large and short loops slow.
+
+            What Numba adds, a round of pruning reference counts, has nothing to do here: kernels have none.
+            """
+            options = create_pipeline_tuning_options(speed_level=3)
+            options.loop_unrolling = options.loop_interleaving = False
+            builder = create_pass_builder(self._codegen._tm, options)
+            builder.getModulePassManager().run(self._final_module, builder)
 
     class WholeCompiler(Compiler):
         """Numba's compiler for a serial entry."""
