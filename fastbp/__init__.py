@@ -24,7 +24,7 @@ _HOMES = {
     "Loss": "losses",
     "MLP": "network",
     "Parameters": "parameters",
-    "Workspace": "backprop",
+    "Workspace": "workspace",
     "check_grad": "gradcheck",
     "cross_entropy": "classifier",
     "load": "saving",

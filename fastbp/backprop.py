@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
-import threading
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import _jit, arrays
-from .errors import InputError, StateError
+from .errors import InputError
 from .kernels import fields, fused
 from .kernels.elementwise import PULLBACK
-from .kernels.tile import NARROW, WIDE
 from .network import MLP
 from .parameters import Parameters, check_dtype
-from .plan import Layout, Schedule, layout, schedule
+from .plan import layout, schedule
+from .workspace import Batch, Workspace, machine, pool
 
-_KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
-_ALIGNMENT = 64
 _NO_LABELS = np.empty(0, np.int64)
 
 
@@ -108,12 +105,71 @@ def value_and_grad(
     return total * scale + (_penalty(net, call.vector, l1, l2) if l1 or l2 else 0.0), out
 
 
-def pullback(net: MLP, params: Parameters, x: Any, d_z: Any, *, out: Parameters | None = None) -> Parameters:
-    """The gradient of sum_ik d_z_ik z_ik in all parameters: what dL/dz = d_z (N, n_outputs) becomes further down."""
+def input_grad(
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", out=None, n_threads=None,
+    workspace=None,
+) -> np.ndarray:  # fmt: skip
+    """dL/dx of the objective in `loss`, (N, n_inputs) in params.dtype, written to `out` where given.
+
+    reduction : "mean" or "sum". Row i is w_i dl_i/dx_i, divided by sum(w) for a mean; penalties do not depend on x.
+    """
+    arrays.check_reduction(reduction, ("mean", "sum"))
+    call = _Data(net, params, x, y, sample_weight)
+    if out is None:
+        out = np.empty_like(call.x)
+    else:
+        arrays.as_out(out, call.x.shape, call.vector.dtype, (call.vector, call.x, call.y, call.sample_weight))
+    _run(net, call, fields.LOSS_SUM, None, (call.scale(reduction),), n_threads, workspace, d_x=out)
+    return out
+
+
+Pullback = Callable[[Any], tuple[Parameters, np.ndarray]]
+
+
+def vjp(
+    net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=None
+) -> tuple[np.ndarray, Pullback]:  # fmt: skip
+    """y_pred = forward(params, x), and its pullback: vectors times the Jacobians of y_pred in parameters and inputs.
+
+        pullback(d_y) -> (gradient, d_x),   gradient = sum_ik d_y_ik dy_ik/dparams,   d_x_i = sum_k d_y_ik dy_ik/dx_i
+
+    d_y : (N, n_outputs), or (N,) for one output: dL/dy_pred of any L. gradient : Parameters; d_x : (N, n_inputs). The
+    pullback may be called many times, and later; params are kept as they are now, x must not be changed until then.
+    """
+    params = params.copy() if isinstance(params, Parameters) else params
+    x = arrays.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)
+    y_pred = forward(net, params, x, n_threads=n_threads, workspace=workspace)
+    link = net.loss_function.link
+
+    def pull(d_y: Any) -> tuple[Parameters, np.ndarray]:
+        d_y = np.asarray(d_y, y_pred.dtype)
+        if d_y.shape not in (y_pred.shape, y_pred.shape[:1] if net.n_outputs == 1 else None):
+            raise InputError(f"d_y must have the shape {y_pred.shape} of y_pred; got {d_y.shape}")
+        d_z = d_y.reshape(y_pred.shape)
+        if link == "sigmoid":
+            d_z = d_z * y_pred * (1 - y_pred)
+        elif link == "softmax":
+            d_z = y_pred * (d_z - (d_z * y_pred).sum(axis=1, keepdims=True))
+        elif link == "exp":
+            d_z = d_z * y_pred
+        d_x = np.empty_like(x)
+        return pullback(net, params, x, d_z, d_x=d_x, n_threads=n_threads, workspace=workspace), d_x
+
+    return y_pred, pull
+
+
+def pullback(
+    net: MLP, params: Parameters, x: Any, d_z: Any, *, out: Parameters | None = None, d_x: np.ndarray | None = None,
+    n_threads=None, workspace=None,
+) -> Parameters:  # fmt: skip
+    """The gradient of sum_ik d_z_ik z_ik in all parameters: what dL/dz = d_z (N, n_outputs) becomes further down.
+
+    d_x (N, n_inputs) takes the gradient in x.
+    """
     linear = MLP(net.layer_sizes, activation=net.activations, loss="squared_error", bias=net.bias)
     call = _Data(linear, params, x, d_z)
     out = Parameters(net, np.empty_like(call.vector)) if out is None else out
-    _run(linear, call, fields.GRADIENT, out.vector, (), None, None, loss_code=PULLBACK)
+    _run(linear, call, fields.GRADIENT, out.vector, (), n_threads, workspace, PULLBACK, d_x)
     return out
 
 
@@ -125,7 +181,7 @@ def warmup(dtype: Any = np.float32) -> None:
 
 def wants_threads(net: MLP, n_rows: int, dtype: np.dtype) -> bool:
     """Whether a batch of n_rows is large enough to be shared out to threads."""
-    return schedule(layout(net, n_rows, dtype, _machine()), _jit.resolve_threads(None)).n_workers > 1
+    return schedule(layout(net, n_rows, dtype, machine()), _jit.resolve_threads(None)).n_workers > 1
 
 
 def descend(
@@ -139,121 +195,17 @@ def descend(
     """
     call = _Data(net, params, x, y, None)
     losses = np.empty(n_steps)
-    with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
+    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
         code = net.loss_function.code
-        arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, call.scale(reduction))
+        d_x = call.vector[:0]
+        arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, d_x, call.scale(reduction))
         per_call = batch.schedule.repeats
         for start in range(0, n_steps, per_call):
-            status = batch.entries.descend(
-                *arguments,
-                batch.address,
-                batch.program,
-                float(learning_rate),
-                losses[start : start + per_call],
-            )
+            part = losses[start : start + per_call]
+            status = batch.entries.descend(*arguments, batch.address, batch.program, float(learning_rate), part)
             if status:
                 raise _data_error(net, call, status)
     return losses
-
-
-# -- scratch memory --------------------------------------------------------------------------------------------------
-
-
-class Workspace:
-    """Scratch memory kept between calls, for the last few shapes of batch; serves one call at a time."""
-
-    def __init__(self) -> None:
-        self._batches: dict[Any, _Batch] = {}
-        self._in_use = threading.Lock()
-
-    def taken(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int) -> _Batch:
-        """A prepared batch, to be used as a context; StateError if another call is using this workspace."""
-        if not self._in_use.acquire(blocking=False):
-            raise StateError("this Workspace is in use by another call; give each thread a Workspace of its own")
-        try:
-            key = (net, n_rows, dtype, n_threads)
-            batch = self._batches.get(key)
-            if batch is None:
-                if len(self._batches) == _KEPT:
-                    self._batches.pop(next(iter(self._batches)))
-                batch = self._batches[key] = _Batch(net, n_rows, dtype, n_threads, self._in_use)
-            return batch
-        except BaseException:
-            self._in_use.release()
-            raise
-
-
-class _Batch:
-    """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
-
-    def __init__(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, in_use: threading.Lock) -> None:
-        self.layout: Layout = layout(net, n_rows, dtype, _machine())
-        self.schedule: Schedule = schedule(self.layout, n_threads)
-        self.entries = fused.entries(dtype)
-        self.address = self.entries.work.address()
-        self.fields = self.schedule.fields.copy()
-        self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
-        self.memory = _aligned(self.schedule.n_elements, dtype)
-        self.totals = np.empty(self.schedule.n_totals)
-        self.program = np.array(self.schedule.steps, np.int64).reshape(-1)
-        self.loss_at = self.layout.n_slots * net.n_parameters
-        self.status = np.zeros(self.schedule.n_workers, np.int64)
-        self._wanted: tuple[Any, ...] = ()
-        self._in_use = in_use
-
-    def __enter__(self) -> _Batch:
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._in_use.release()
-
-    def arguments(
-        self, call: _Data, loss_code: int, mode: int, out: np.ndarray, scale: float = 1.0, l1: float = 0.0,
-        l2: float = 0.0,
-    ) -> tuple[np.ndarray, ...]:  # fmt: skip
-        """The arguments that all entries share."""
-        wanted = (loss_code, mode, call.y.dtype == np.int64, call.sample_weight.size > 0, scale, l1, l2)
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self.fields[fields.LOSS] = loss_code
-            self.fields[fields.MODE : fields.HEADER] = wanted[1:4]
-            self.constants[: fields.LOSS_PARAMETER] = wanted[4:]
-        return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, out)
-
-
-class _Threads(threading.local):
-    """One pool of scratch memory a thread, for calls without a workspace: the one hidden state."""
-
-    def __init__(self) -> None:
-        self.workspace = Workspace()
-
-
-_threads = _Threads()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: setattr(_threads, "workspace", Workspace()))
-
-
-def _pool() -> Workspace:
-    return _threads.workspace
-
-
-def _aligned(n: int, dtype: np.dtype) -> np.ndarray:
-    room = np.empty(n * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + n * dtype.itemsize].view(dtype)
-
-
-class _Machine(NamedTuple):
-    """What a layout may know of the CPU."""
-
-    vector_bytes: int
-    wide: tuple[int, int]
-    narrow: tuple[int, int]
-
-
-@functools.cache
-def _machine() -> _Machine:
-    return _Machine(_jit.cpu().vector_bytes, WIDE, NARROW)
 
 
 # -- one call --------------------------------------------------------------------------------------------------------
@@ -306,27 +258,33 @@ def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_thread
 
 def _run(
     net: MLP, call: _Data, mode: int, out: np.ndarray | None, constants: tuple[float, ...], n_threads: Any,
-    workspace: Workspace | None, loss_code: int | None = None,
+    workspace: Workspace | None, loss_code: int | None = None, d_x: np.ndarray | None = None,
 ) -> float:  # fmt: skip
-    """Run the kernels; returns the summed loss. `constants` are scale, l1 and l2; loss_code replaces the network's."""
+    """Run the kernels; returns the summed loss.
+
+    constants : scale, l1 and l2. loss_code replaces the network's. d_x (N, n_inputs) takes dL/dx.
+    """
     threads = _jit.resolve_threads(n_threads)
-    with (workspace or _pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
+    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
         code = net.loss_function.code if loss_code is None else loss_code
-        arguments = batch.arguments(call, code, mode, call.vector[:0] if out is None else out, *constants)
+        nothing = call.vector[:0]
+        arguments = batch.arguments(
+            call, code, mode, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1), *constants
+        )
         status = (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
         if status:
             raise _data_error(net, call, status)
         return float(batch.totals[batch.loss_at])
 
 
-def _serial(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
+def _serial(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
     plan, status = batch.schedule, 0
     for first, last in plan.calls:
         status |= batch.entries.serial(*arguments, batch.address, batch.program, first, last)
     return status
 
 
-def _parallel(batch: _Batch, arguments: tuple[np.ndarray, ...]) -> int:
+def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
     plan, status = batch.schedule, batch.status
     status[:] = 0
     is_gradient = batch.fields[fields.MODE] == fields.GRADIENT

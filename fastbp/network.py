@@ -20,8 +20,9 @@ from .errors import InputError
 from .losses import Loss
 
 if TYPE_CHECKING:
-    from .backprop import Workspace
+    from .backprop import Pullback
     from .parameters import Parameters
+    from .workspace import Workspace
 
 
 class Layer(NamedTuple):
@@ -207,6 +208,30 @@ class MLP:
             self, params, x, y, sample_weight=sample_weight, reduction=reduction, l1=l1, l2=l2, out=out,
             n_threads=n_threads, workspace=workspace,
         )  # fmt: skip
+
+    def input_grad(
+        self,
+        params: Parameters,
+        x: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        reduction: str = "mean",
+        out: np.ndarray | None = None,
+        n_threads: int | None = None,
+        workspace: Workspace | None = None,
+    ) -> np.ndarray:
+        """The gradient of the objective in the inputs, (N, n_inputs); see `fastbp.backprop.input_grad`."""
+        return _late("backprop").input_grad(
+            self, params, x, y, sample_weight=sample_weight, reduction=reduction, out=out, n_threads=n_threads,
+            workspace=workspace,
+        )  # fmt: skip
+
+    def vjp(
+        self, params: Parameters, x: Any, *, n_threads: int | None = None, workspace: Workspace | None = None
+    ) -> tuple[np.ndarray, Pullback]:
+        """y_pred and a function from dL/dy_pred to the gradients in params and x; see `fastbp.backprop.vjp`."""
+        return _late("backprop").vjp(self, params, x, n_threads=n_threads, workspace=workspace)
 
 
 def _sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:

@@ -55,7 +55,7 @@ class Layout:
     slot_blocks: int
     n_slots: int
     operations_per_block: float
-    region_bytes: int
+    region_bytes: int  # without dL/dx
     panel_columns: int
     fields: np.ndarray = field(repr=False, compare=False)
 
@@ -114,9 +114,18 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     for name, value in header.items():
         table[name] = value
     return Layout(
-        FAMILIES[family], REASONS[family], block_rows, n_blocks, chunk_blocks, slot_blocks, n_slots,
-        _operations(net) * block_rows, region.size * dtype.itemsize, cpu.wide[1] * lanes, table,
-    )  # fmt: skip
+        family=FAMILIES[family],
+        reason=REASONS[family],
+        block_rows=block_rows,
+        n_blocks=n_blocks,
+        chunk_blocks=chunk_blocks,
+        slot_blocks=slot_blocks,
+        n_slots=n_slots,
+        operations_per_block=_operations(net) * block_rows,
+        region_bytes=int(table[f.INPUT_DELTAS_AT] or region.size) * dtype.itemsize,
+        panel_columns=cpu.wide[1] * lanes,
+        fields=table,
+    )
 
 
 def schedule(batch: Layout, n_threads: int) -> Schedule:
@@ -305,9 +314,9 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: _Tiles, packed: _Memory
         table[at + f.BIASES_AT] = packed.take(table[at + f.PADDED])
         table[at + f.FIRST_STRIP] = table[f.N_STRIPS]
         n_columns = table[at + f.PADDED]
-        if i > 0:
+        if i > 0:  # the first layer's is for dL/dx only, and comes last
             table[at + f.TRANSPOSED_AT] = packed.take(table[at + f.PADDED_IN] * n_out)
-            n_columns += table[at + f.PADDED_IN]
+        n_columns += table[at + f.PADDED_IN]
         table[f.N_STRIPS] += n_columns // tiles.lanes
         if tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out):
             n_m, n_n, steps = n_out, n_in, (1, n_out)
@@ -316,6 +325,8 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: _Tiles, packed: _Memory
         table[at + f.SUMS_M], table[at + f.SUMS_N], table[at + f.SUMS_HEIGHT] = n_m, n_n, tiles.rows(n_m)
         table[at + f.SUMS_PADDED], table[at + f.SUMS_WIDE] = tiles.columns(n_n)
         table[at + f.SUMS_STEP_M], table[at + f.SUMS_STEP_N] = steps
+    first = f.record(0)
+    table[first + f.TRANSPOSED_AT] = packed.take(table[first + f.PADDED_IN] * table[first + f.N_OUT])
     table[f.ZEROS_AT] = packed.take(max(table[f.record(i) + f.PADDED_IN] for i in range(len(net.layers))))
 
 
@@ -358,3 +369,4 @@ def _tiles_region(net: MLP, table: np.ndarray, memory: _Memory, rows: int, tiles
         deltas = table[[at + f.SLOPES_AT, at + f.STEP]]
         left, right = (inputs, deltas) if table[at + f.SUMS_M] == layer.n_in else (deltas, inputs)
         table[[at + f.LEFT_AT, at + f.LEFT_STEP]], table[[at + f.RIGHT_AT, at + f.RIGHT_STEP]] = left, right
+    table[f.INPUT_DELTAS_AT] = memory.take(rows * table[f.INPUTS_STEP])

@@ -277,6 +277,18 @@ def value_and_grad(
     return value.item(), grad
 
 
+def input_grad(
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight: Any = None, reduction: str = "mean"
+) -> Array:
+    """dL/dx = d_1 W_1^T, shape (N, n_inputs)."""
+    layers = _layers(net, params, x)
+    _, derivative = _sample_losses(net, y, layers[-1].z)
+    delta = derivative() * _scale(sample_weight, reduction, layers[-1].z)[:, None]
+    for k in reversed(range(1, len(layers))):
+        delta = (delta @ params.weights[k].T) * layers[k - 1].slope()
+    return delta @ params.weights[0].T
+
+
 class _Layer(NamedTuple):
     """What the backward pass needs: the input a_{l-1}, z_l, and a'(z_l) of a hidden layer."""
 

@@ -19,7 +19,7 @@ ORDER = [
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
     *("kernels.gemm", "kernels.tiles", "kernels.sums", "kernels.strips", "kernels.outputs", "kernels.lanes"),
     *("kernels.blocks", "kernels.reduction", "kernels.fused"),
-    *("plan", "backprop", "gradcheck", "classifier", "training", "task"),
+    *("plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.

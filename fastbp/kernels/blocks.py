@@ -34,6 +34,7 @@ from .fields import (
     STRETCH_BLOCKS,
     SUMS_AT,
     SUMS_SIZE,
+    WANTS_INPUTS,
 )
 from .gemm import smaller
 from .simd import load, register_size, splat
@@ -51,6 +52,7 @@ class Call(NamedTuple):
     sample_weight: Any  # (N,), if there are any
     memory: Any  # a region for each worker, with its copy of the packed weights; `base` is where it starts
     totals: Any  # float64: the gradient of each slot, (N_SLOTS, n_parameters), and N_LOSSES sums of losses
+    d_x: Any  # dL/dx, (N n_inputs,), if wanted
     out: Any  # the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
 
 
@@ -127,7 +129,21 @@ def blocks_of_slots(call, worker, n_workers, first, count):
         add_losses(call, base, loss_sums_at(plan) + slot, in_slot == 0, row, n_rows)
         if plan[MODE] == GRADIENT:
             gradient(call, base, slot * plan[N_PARAMETERS], block, in_slot, n_rows)
+        if plan[WANTS_INPUTS]:
+            input_gradient(call, base, base, row, n_rows, plan[MODE] == GRADIENT)
     return 0
+
+
+@kernel
+def input_gradient(call, base, packed, row, n_rows, has_deltas):
+    """dL/dx of a block, after its losses; `has_deltas` if every layer's dZ is there."""
+    plan, memory = call.plan, call.memory
+    if plan[FAMILY] == LANES:
+        lanes.input_gradient(plan, call.constants, memory, base, call.d_x, row, n_rows)
+        return
+    if not has_deltas:
+        tiles.deltas_of_block(plan, memory, base, packed, n_rows)
+    tiles.input_gradient(plan, call.constants, memory, base, packed, call.d_x, row, n_rows)
 
 
 @kernel
@@ -158,7 +174,7 @@ def gradient(call, base, totals_at, block, in_slot, n_rows):
                 tiles.bring_nearer(call.y, *tiles.part_of_next(plan, block * plan[BLOCK_ROWS], plan[N_OUTPUTS], back))
             sums.add_block(plan, memory, base, base, layer, n_rows)
             if layer > 0:
-                tiles.input_gradient(plan, memory, base, base, layer, n_rows)
+                tiles.deltas_below(plan, memory, base, base, layer, n_rows)
         if folds:
             sums.fold(plan, memory, base, call.totals, totals_at, is_first)
 
@@ -206,4 +222,6 @@ def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
             )
         if plan[MODE] == GRADIENT:
             tiles.deltas_of_block(plan, call.memory, base, 0, n_rows)
+        if plan[WANTS_INPUTS]:
+            input_gradient(call, base, 0, row, n_rows, plan[MODE] == GRADIENT)
     return 0

@@ -33,6 +33,7 @@ lie the packed weights and the sums, which all share.
     LOSSES_AT,  # losses of the block's rows
     SUMS_AT,  # the chunk's sums of gradients; with PANELS in memory, as are those of each layer
     SUMS_SIZE,
+    INPUT_DELTAS_AT,  # dL/dx of the block, rows INPUTS_STEP apart
     ZEROS_AT,  # in the packed weights: a row of zeros as long as the widest layer
     N_STRIPS,  # of the packed weights: columns of all matrices, in registers
     STRETCH_BLOCKS,  # PANELS only: blocks that are kept, of one chunk; these and the next three change no bit
@@ -42,8 +43,9 @@ lie the packed weights and the sums, which all share.
     MODE,  # of the call: what to compute
     HAS_LABELS,  # of the call: targets are labels
     HAS_WEIGHTS,  # of the call: samples have weights
+    WANTS_INPUTS,  # of the call: dL/dx as well
     HEADER,
-) = range(33)
+) = range(35)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (

@@ -31,21 +31,21 @@ from .simd import pointer
 
 
 @kernel
-def call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out):
+def call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out):
     """The arguments that all entries share, as pointers."""
     return Call(
         pointer(plan), pointer(constants), pointer(vector), pointer(x), pointer(y), pointer(labels),
-        pointer(sample_weight), pointer(memory), pointer(totals), pointer(out),
+        pointer(sample_weight), pointer(memory), pointer(totals), pointer(d_x), pointer(out),
     )  # fmt: skip
 
 
-def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, phase, stretch, worker, n_workers,
-         first, count):  # fmt: skip
+def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, phase, stretch, worker,
+         n_workers, first, count):  # fmt: skip
     """A worker's part of a step: `count` of its items from its item `first` on; returns a status.
 
     All other entries call this one by its address, so that the bulk of the code is compiled once.
     """
-    call = Call(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+    call = Call(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
     if phase == BLOCKS:
         if plan[FAMILY] == PANELS:
             return blocks_of_stretch(call, stretch, worker, n_workers, first, count)
@@ -85,19 +85,21 @@ def run(call, address, program, first, last):
     return 0
 
 
-def serial(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, address, program, first, last):
+def serial(
+    plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, address, program, first, last
+):
     """The steps first to last - 1 of a program on the calling thread; returns a status."""
-    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
     return run(call, address, pointer(program), first, last)
 
 
-def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, address, program, rate,
+def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, address, program, rate,
             losses):  # fmt: skip
     """len(losses) steps of gradient descent on the calling thread, vector -= rate gradient; returns a status.
 
     losses[t] is the loss before step t, scaled like the gradient and without penalties.
     """
-    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
     for t in range(losses.size):
         status = run(call, address, pointer(program), 0, program.size // STEP_SIZE)
         if status != 0:
@@ -108,11 +110,11 @@ def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals
     return 0
 
 
-def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out, status, address, n_workers,
+def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, status, address, n_workers,
              phase, stretch, first, count):  # fmt: skip
     """A step of a program on threads; status[worker] says what was wrong."""
     for worker in prange(n_workers):
-        call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, out)
+        call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
         status[worker] |= call_at(address, call, phase, stretch, np.intp(worker), n_workers, first, count)
 
 
@@ -133,7 +135,7 @@ def entries(dtype: np.dtype) -> Entries:
     def array(element):
         return types.Array(element, 1, "C")
 
-    elements = (n, types.float64, real, real, real, n, real, real, types.float64, real)
+    elements = (n, types.float64, real, real, real, n, real, real, types.float64, real, real)
     pointers, arrays = (types.CPointer(e) for e in elements), tuple(array(e) for e in elements)
     return Entries(
         work=entry(n(*pointers, n, n, n, n, n, n), by_address=True)(work),

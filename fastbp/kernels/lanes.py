@@ -38,6 +38,7 @@ from .fields import (
     PADDED,
     PANELS_AT,
     RESPONSE,
+    SCALE,
     SLOPES_AT,
     SUMS_AT,
     SUMS_SIZE,
@@ -180,6 +181,34 @@ def add_gradient(plan, memory, base, n_in, is_sigmoid):
         at += 2 * unit_sums
         h_at += 2 * strip
         slopes_at += 2 * strip
+
+
+@kernel
+def input_gradient(plan, constants, memory, base, d_x, row, n_rows):
+    """dL/dx_k = scale sum_j delta_j W1_kj of the block, delta_j = (sum_i W2_ji d_i) h'_j, to d_x (N, n_inputs).
+
+    The deltas are written over the slopes, dL/dx over the inputs.
+    """
+    n_in, n_out, strip = plan[N_INPUTS], plan[N_OUTPUTS], strip_size(memory)
+    units, unit_size, x_at = base + plan[HIDDEN + PANELS_AT], n_in + 1 + n_out, base + plan[INPUTS_AT]
+    h_at, deltas_at = base + plan[HIDDEN + VALUES_AT], base + plan[HIDDEN + SLOPES_AT]
+    d_at = base + plan[OUTPUT + VALUES_AT]
+    single = is_single_sigmoid(plan)
+    for j in range(plan[HIDDEN + PADDED]):
+        g, h = splat_strip(memory, 0.0), load_strip(memory, h_at + j * strip)
+        for i in range(n_out):
+            g = fma(memory[units + j * unit_size + 1 + n_in + i], load_strip(memory, d_at + i * strip), g)
+        slope = fma(-h, h, h) if single else load_strip(memory, deltas_at + j * strip)
+        store(memory, deltas_at + j * strip, g * slope)
+    # A single sigmoid's W1 is packed times -log2(e).
+    scale = constants[SCALE] * (-scalar.LN_2 if single else 1.0)
+    for k in range(n_in):
+        d_x_k = splat_strip(memory, 0.0)
+        for j in range(plan[HIDDEN + PADDED]):
+            d_x_k = fma(memory[units + j * unit_size + 1 + k], load_strip(memory, deltas_at + j * strip), d_x_k)
+        store(memory, x_at + k * strip, d_x_k)
+        for s in range(n_rows):
+            d_x[(row + s) * n_in + k] = memory[x_at + k * strip + s] * scale
 
 
 @kernel

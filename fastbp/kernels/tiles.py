@@ -43,6 +43,7 @@ from .fields import (
     GRADIENT,
     HAS_LABELS,
     HAS_WEIGHTS,
+    INPUT_DELTAS_AT,
     INPUTS_AT,
     INPUTS_STEP,
     LOSS,
@@ -58,11 +59,13 @@ from .fields import (
     PADDED_IN,
     PANELS_AT,
     RESPONSE,
+    SCALE,
     SLOPES_AT,
     STEP,
     TARGETS_AT,
     TRANSPOSED_AT,
     VALUES_AT,
+    WANTS_INPUTS,
     WEIGHTS,
     WEIGHTS_AT,
     WIDE,
@@ -98,7 +101,7 @@ def pack_weights(plan, vector, memory, packed, first, last):
         if j < plan[at + PADDED]:
             gemm.pack_strip(memory, packed + plan[at + PANELS_AT], vector, w_at, n_in, n_out, plan[at + WIDE], j, False)
             pack_biases(plan, vector, memory, packed, layer, j)
-        elif plan[MODE] == GRADIENT:
+        elif plan[WANTS_INPUTS] or (plan[MODE] == GRADIENT and layer > 0):
             j -= plan[at + PADDED]
             gemm.pack_strip(
                 memory, packed + plan[at + TRANSPOSED_AT], vector, w_at, n_out, n_in, plan[at + WIDE_IN], j, True
@@ -163,7 +166,7 @@ def inputs_step(plan, layer):
 
 
 @kernel
-def input_gradient(plan, memory, base, packed, layer, n_rows):
+def deltas_below(plan, memory, base, packed, layer, n_rows):
     """dZ_{l-1} of the block over the slopes of layer l - 1."""
     at, below = record(layer), record(layer - 1)
     gemm.products(
@@ -174,10 +177,24 @@ def input_gradient(plan, memory, base, packed, layer, n_rows):
 
 
 @kernel
+def input_gradient(plan, constants, memory, base, packed, d_x, row, n_rows):
+    """dL/dx = scale dZ_1 W_1^T of the block, to d_x (N, n_inputs)."""
+    at, n = record(0), plan[N_INPUTS]
+    deltas_at, step = base + plan[INPUT_DELTAS_AT], plan[INPUTS_STEP]
+    gemm.products(
+        memory, deltas_at, step, base + plan[at + SLOPES_AT], plan[at + STEP], packed + plan[at + TRANSPOSED_AT],
+        packed + plan[ZEROS_AT], n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], False,
+    )  # fmt: skip
+    for m in range(n_rows):
+        for k in range(n):
+            d_x[(row + m) * n + k] = memory[deltas_at + m * step + k] * constants[SCALE]
+
+
+@kernel
 def deltas_of_block(plan, memory, base, packed, n_rows):
     """Backward through the block as far as every layer's dZ."""
     for back in range(plan[N_LAYERS] - 1):
-        input_gradient(plan, memory, base, packed, plan[N_LAYERS] - 1 - back, n_rows)
+        deltas_below(plan, memory, base, packed, plan[N_LAYERS] - 1 - back, n_rows)
 
 
 @kernel
