@@ -69,7 +69,7 @@ def loss(
     """
     arrays.check_reduction(reduction)
     n_rows_out = None
-    call = _Data(net, params, x, y, sample_weight)
+    call = Data(net, params, x, y, sample_weight)
     if reduction == "none":
         if l1 or l2:
             raise InputError("penalties belong to the whole objective; reduction='none' needs l1=0 and l2=0")
@@ -91,7 +91,7 @@ def value_and_grad(
     call returns a fresh one. The result has the same bits for any number of threads.
     """
     arrays.check_reduction(reduction, ("mean", "sum"))
-    call = _Data(net, params, x, y, sample_weight)
+    call = Data(net, params, x, y, sample_weight)
     if out is None:
         out = Parameters(net, np.empty_like(call.vector))
     else:
@@ -114,7 +114,7 @@ def input_grad(
     reduction : "mean" or "sum". Row i is w_i dl_i/dx_i, divided by sum(w) for a mean; penalties do not depend on x.
     """
     arrays.check_reduction(reduction, ("mean", "sum"))
-    call = _Data(net, params, x, y, sample_weight)
+    call = Data(net, params, x, y, sample_weight)
     if out is None:
         out = np.empty_like(call.x)
     else:
@@ -167,7 +167,7 @@ def pullback(
     d_x (N, n_inputs) takes the gradient in x.
     """
     linear = MLP(net.layer_sizes, activation=net.activations, loss="squared_error", bias=net.bias)
-    call = _Data(linear, params, x, d_z)
+    call = Data(linear, params, x, d_z)
     out = Parameters(net, np.empty_like(call.vector)) if out is None else out
     _run(linear, call, fields.GRADIENT, out.vector, (), n_threads, workspace, PULLBACK, d_x)
     return out
@@ -193,7 +193,7 @@ def descend(
     Writes params in place and leaves the last step's gradient in `gradient`. Returns the loss before each step, float64
     (n_steps,). For batches too small to be worth threads; the calls end within 50 ms, so that Ctrl-C is seen.
     """
-    call = _Data(net, params, x, y, None)
+    call = Data(net, params, x, y, None)
     losses = np.empty(n_steps)
     with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
         code = net.loss_function.code
@@ -211,7 +211,7 @@ def descend(
 # -- one call --------------------------------------------------------------------------------------------------------
 
 
-class _Data:
+class Data:
     """The arrays of a call, as the door let them in."""
 
     __slots__ = ("flat", "sample_weight", "vector", "x", "y")
@@ -246,7 +246,7 @@ def _vector_of(net: MLP, params: Parameters) -> np.ndarray:
 
 
 def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_threads: Any, workspace: Any) -> np.ndarray:
-    call = _Data(net, params, x)
+    call = Data(net, params, x)
     shape = (len(call.x), net.n_outputs)
     if out is None:
         out = np.empty(shape, call.vector.dtype)
@@ -257,7 +257,7 @@ def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_thread
 
 
 def _run(
-    net: MLP, call: _Data, mode: int, out: np.ndarray | None, constants: tuple[float, ...], n_threads: Any,
+    net: MLP, call: Data, mode: int, out: np.ndarray | None, constants: tuple[float, ...], n_threads: Any,
     workspace: Workspace | None, loss_code: int | None = None, d_x: np.ndarray | None = None,
 ) -> float:  # fmt: skip
     """Run the kernels; returns the summed loss.
@@ -300,7 +300,7 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
     return functools.reduce(operator.or_, status.tolist())
 
 
-def _data_error(net: MLP, call: _Data, status: int) -> InputError:
+def _data_error(net: MLP, call: Data, status: int) -> InputError:
     """The error that names what the kernels found."""
     if status & fields.BAD_INPUT:
         return arrays.not_finite_error("x", call.x)

@@ -35,6 +35,11 @@ examples:
   fastbp check
   fastbp check --layers 4,32,16,3 --activation gelu --loss cross_entropy --dtype float32"""
 
+_BENCH_EXAMPLES = """\
+examples:
+  fastbp bench
+  fastbp bench --layers 784,256,128,10 --activation relu --loss cross_entropy --rows 8192 --peers"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -69,10 +74,11 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="fastbp", description="Train dense neural networks on CPUs and see what they learn.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | predict | check | config")
+    commands = parser.add_subparsers(required=True, metavar="train | predict | check | bench | config")
     _add_train(commands)
     _add_predict(commands)
     _add_check(commands)
+    _add_bench(commands)
     config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
     config.set_defaults(command="small_commands:config")
     return parser
@@ -142,6 +148,26 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--no-bias", action="store_true", help="a network without biases")
     parser.add_argument("--rows", type=_positive, default=50, metavar="N", help="rows of random data; default 50")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="default 0")
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    description = (
+        "Time a network's loss and gradient on random data: the plan and its reasons, samples and operations a second, "
+        "their share of the machine's peak measured in the same run, and where the time goes."
+    )
+    parser = _add(commands, "bench", "time a network on this machine", description, _BENCH_EXAMPLES)
+    parser.set_defaults(command="bench:run")
+    parser.add_argument("--layers", type=_sizes, default=(2, 100, 1), metavar="N,N[,N...]", help="default 2,100,1")
+    _add_choice(parser, "--activation", activations.NAMES, "default: sigmoid", default="sigmoid")
+    _add_choice(parser, "--loss", losses.NAMES, "default: binary_cross_entropy", default="binary_cross_entropy")
+    _add_choice(parser, "--dtype", ("float32", "float64"), "default: float32", default="float32")
+    parser.add_argument("--no-bias", action="store_true", help="a network without biases")
+    parser.add_argument("--rows", type=_positive, default=100_000, metavar="N", help="samples of a batch; default 1e5")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
+    parser.add_argument(
+        "--peers", action="store_true", help="also the other libraries that are installed, each in its own process"
+    )
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
 # -- parts -------------------------------------------------------------------------------------------

@@ -32,9 +32,9 @@ UNIT, SMALLEST_UNIT = 128, 32  # rows and columns of a unit of a weight gradient
 UNITS_PER_WORKER = 4
 FAMILIES = ("lanes", "tiles", "panels")
 REASONS = (
-    "one hidden layer, few inputs and outputs: samples in the vector lanes",
-    "features in the vector lanes, products by register tiles; a worker takes block after block, gradient included",
-    "the same, and the sums of gradients are wide for the batch: each panel of a weight gradient has one owner",
+    "samples in the vector lanes, for one hidden layer with few inputs and outputs",
+    "features in the vector lanes; a worker takes one block after another, gradients included",
+    "features in the vector lanes; each part of a weight gradient has one worker, for so many weights or so few rows",
 )
 
 # The schedule's measures, in operations as counted by `_operations`.

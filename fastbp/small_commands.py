@@ -37,7 +37,7 @@ def check(args: argparse.Namespace) -> int:
     params = net.init(rng, dtype=args.dtype)
     for biases in params.biases:
         biases[...] = rng.normal(0.0, 0.5, biases.shape)
-    x, y = rng.standard_normal((args.rows, net.n_inputs)), _targets(net, args.rows, rng)
+    x, y = rng.standard_normal((args.rows, net.n_inputs)), random_targets(net, args.rows, rng)
     report = check_grad(net, params, x, y, rng=rng)
     print(report)
     return 0 if report.ok else 1
@@ -49,7 +49,7 @@ def config(args: argparse.Namespace) -> int:
     return 0
 
 
-def _targets(net: MLP, n_rows: int, rng: np.random.Generator) -> np.ndarray:
+def random_targets(net: MLP, n_rows: int, rng: np.random.Generator) -> np.ndarray:
     """Random targets that the loss can take."""
     shape = (n_rows, net.n_outputs)
     match net.loss_function.name:

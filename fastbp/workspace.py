@@ -43,6 +43,11 @@ class Workspace:
             self._in_use.release()
             raise
 
+    def batch(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int) -> Batch:
+        """The prepared batch itself, to look at."""
+        with self.taken(net, n_rows, dtype, n_threads) as batch:
+            return batch
+
 
 class Batch:
     """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
@@ -80,7 +85,13 @@ class Batch:
             self.fields[fields.LOSS] = loss_code
             self.fields[fields.MODE : fields.HEADER] = mode, *flags
             self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
-        return (self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, d_x, out)
+        return self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, d_x, out
+
+    def run_phase(self, phase: int, arguments: tuple[np.ndarray, ...]) -> None:
+        """One phase of a call alone, on as many threads as in the program."""
+        is_shared = any(step[fields.IS_SHARED] for step in self.schedule.steps if step[fields.PHASE] == phase)
+        n_workers = self.schedule.n_workers if is_shared else 1
+        _jit.launch(self.entries.parallel, n_workers, *arguments, self.status, self.address, n_workers, phase, 0, 0, 1)
 
 
 class _Threads(threading.local):

@@ -336,7 +336,7 @@ def test_config_prints_versions(capsys):
 
 
 @pytest.mark.parametrize(("argv", "text"), [
-    (["--version"], f"fastbp {fastbp.__version__}\n"), (["--help"], "train | predict | check | config"),
+    (["--version"], f"fastbp {fastbp.__version__}\n"), (["--help"], "train | predict | check | bench | config"),
     (["train", "--help"], "fastbp train --data flowers.csv --target species --out flowers"),
     (["predict", "--help"], "--model flowers/model.npz --data new.csv"), (["check", "--help"], "fastbp check --layers"),
 ])  # fmt: skip

@@ -18,9 +18,10 @@ ORDER = [
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
     *("kernels.gemm", "kernels.tiles", "kernels.sums", "kernels.strips", "kernels.outputs", "kernels.lanes"),
-    *("kernels.blocks", "kernels.reduction", "kernels.fused"),
+    *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.machine"),
     *("plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
-    *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "cli"),
+    "peers",
+    *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "bench", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
 MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "kernels"))]

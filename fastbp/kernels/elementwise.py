@@ -88,7 +88,7 @@ def _softmax(a, at, n):
     top = highest(tops)
     powers = splat(a, 0.0)
     for i in range(0, n, size):
-        power = first(scalar.exp2((load(a, at + i) - top) * scalar.LOG2_E), n - i)
+        power = first(scalar.exp(load(a, at + i) - top), n - i)
         store(a, at + i, power)
         powers = powers + power
     whole = total(powers)
@@ -144,7 +144,7 @@ def respond(code, a, at, step, n_rows, n):
                 store(a, at + i, scalar.logistic(load(a, at + i)))
         elif code == POISSON:
             for i in range(0, n, size):
-                store(a, at + i, scalar.exp2(load(a, at + i) * scalar.LOG2_E))
+                store(a, at + i, scalar.exp(load(a, at + i)))
         at += step
 
 

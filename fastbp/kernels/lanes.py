@@ -45,6 +45,7 @@ from .fields import (
     VALUES_AT,
     WEIGHTS,
 )
+from .power import exp2
 from .simd import fma, load_strip, register_size, splat_strip, store, strip_size
 from .strips import HIDDEN, OUTPUT, add_all, add_to, load_inputs, preactivation
 
@@ -93,16 +94,16 @@ def forward_sigmoid(plan, memory, base):
     x_at, h_at = base + plan[INPUTS_AT], base + plan[HIDDEN + VALUES_AT]
     unit, step = base + plan[HIDDEN + PANELS_AT], n_in + 2
     z = splat_strip(memory, memory[base + plan[OUTPUT + BIASES_AT]])
-    power = scalar.exp2(preactivation(memory, unit, x_at, n_in))
+    power = exp2(preactivation(memory, unit, x_at, n_in))
     z_j = preactivation(memory, unit + step, x_at, n_in)
     for _ in range(2, n_units):
         z = add_unit(memory, unit, n_in, h_at, power, z)
-        power = scalar.exp2(z_j)
+        power = exp2(z_j)
         z_j = preactivation(memory, unit + 2 * step, x_at, n_in)
         unit += step
         h_at += strip
     z = add_unit(memory, unit, n_in, h_at, power, z)
-    z = add_unit(memory, unit + step, n_in, h_at + strip, scalar.exp2(z_j), z)
+    z = add_unit(memory, unit + step, n_in, h_at + strip, exp2(z_j), z)
     store(memory, base + plan[OUTPUT + VALUES_AT], z)
 
 

@@ -66,7 +66,7 @@ def softmax(memory, z_at, n_out):
         top = maximum(top, load_strip(memory, z_at + k * strip))
     whole = like(top, 0.0)
     for k in range(n_out):
-        power = scalar.exp2((load_strip(memory, z_at + k * strip) - top) * scalar.LOG2_E)
+        power = scalar.exp(load_strip(memory, z_at + k * strip) - top)
         store(memory, z_at + k * strip, power)
         whole = whole + power
     for k in range(n_out):

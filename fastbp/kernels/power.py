@@ -1,14 +1,19 @@
-"""2^z, the function under every other exponential, and the scaling by a power of two that it ends with.
+"""2^z and e^z, the functions under every other exponential, and the scaling by a power of two that they end with.
 
     exp2(z)          2^z; 0 and inf beyond the range
+    exp(z)           e^z likewise, to 2 units in the last place of float32 and float64
     scale(p, z)      p 2^floor(z); 0 and inf beyond the range
     exponent(v)      floor(log2(v)) of a normal v > 0
 
 With AVX-512, z = n + i / M + f with whole numbers n and 0 <= i < M and with |f| <= 1 / 2M: the 2^(i / M) are a table in
 two registers (M = 32 in float32, 16 in float64), from which one instruction picks a number for every lane, and
 2^f - 1 = f (c_1 + c_2 f + ...) takes 2 coefficients in float32 and 6 in float64. Elsewhere z = n + f with 0 <= f < 1,
-and a polynomial of degree 5 or 11 does the work. Coefficients are minimax fits, computed with 50 digits.
+and a polynomial of degree 5 or 11 does the work. Coefficients are minimax fits, computed with 50 digits. For
+e^z = 2^n 2^f with |f| <= 1/2, a polynomial of degree 6 or 12; f = z log2(e) - n, with log2(e) in two parts, because one
+rounded product would cost |z| units in the last place.
 """
+
+import math
 
 import numpy as np
 from llvmlite import ir
@@ -37,7 +42,16 @@ _LONG_FLOAT32 = (1.0, 0.69315131180026918, 0.24016445020136963, 0.05579991294657
 _LONG_FLOAT64 = (1.0, 0.69314718055994653, 0.24022650695904278, 0.055504108665901198, 0.0096181290972450296,
                  0.0013333558734919515, 0.00015403509283703691, 1.5253231141364263e-5, 1.3207697492090331e-6,
                  1.0258188854184174e-7, 6.5386085534992547e-9, 6.3014781174337789e-10)
+# (2^f - 1) / f for |f| <= 1/2: 1.3e-8 and 2.8e-19.
+_CENTRED_FLOAT32 = (0.69314718802622878, 0.24022650760568127, 0.055503571142190778, 0.0096180825572778515,
+                    0.0013390863364671234, 0.0001545316294512069)
+_CENTRED_FLOAT64 = (0.69314718055994531, 0.24022650695910071, 0.055504108664821627, 0.0096181291076284795,
+                    0.0013333558146406471, 0.00015403530393370733, 1.5252733841556773e-5, 1.3215486808705563e-6,
+                    1.0178057087733941e-7, 7.0548973041554993e-9, 4.4558179083360645e-10, 2.5729324177362304e-11)
 # fmt: on
+# log2(e), rounded, and what is left of it.
+_LOG2_E_FLOAT32 = (1.442695021629333, 1.9259629911266175e-8)
+_LOG2_E_FLOAT64 = (math.log2(math.e), 2.0355273740931033e-17)
 
 
 def _avx512(builder, vector, name, value, *rest):
@@ -74,6 +88,17 @@ def _write_exp2(builder, vector, z):
     short = horner(builder, vector, _SHORT_FLOAT32 if is_float32(vector) else _SHORT_FLOAT64, f)
     power = call(builder, "llvm.fma", z.type, [table, builder.fmul(f, short), table])
     return _write_scale(builder, vector, power, whole)
+
+
+def _write_exp(builder, vector, z):
+    # Bounded, because inf - inf would be NaN.
+    z = _clamped(builder, vector, z, 1100.0)
+    high, low = (constant(vector, part) for part in (_LOG2_E_FLOAT32 if is_float32(vector) else _LOG2_E_FLOAT64))
+    n = call(builder, "llvm.rint", z.type, [builder.fmul(z, high)])
+    f = call(builder, "llvm.fma", z.type, [z, high, builder.fneg(n)])
+    f = call(builder, "llvm.fma", z.type, [z, low, f])
+    less_one = horner(builder, vector, _CENTRED_FLOAT32 if is_float32(vector) else _CENTRED_FLOAT64, f)
+    return _write_scale(builder, vector, call(builder, "llvm.fma", z.type, [f, less_one, constant(vector, 1.0)]), n)
 
 
 def _look_up(builder, vector, part, n):
@@ -124,6 +149,11 @@ def scale(builder, vector, p, z):
 @operation(twin=lambda z: np.exp2(z, dtype=z.dtype))
 def exp2(builder, vector, z):
     return _write_exp2(builder, vector, z)
+
+
+@operation(twin=np.exp)
+def exp(builder, vector, z):
+    return _write_exp(builder, vector, z)
 
 
 @operation(twin=lambda v: np.floor(np.log2(v)))

@@ -1,8 +1,7 @@
 """One value: exponentials, activations and losses. A value is a vector of `simd`, of whatever width.
 
 Branch-free: both sides of a condition are computed and one is selected. Coefficients are minimax fits (Remez or
-Chebyshev nodes, computed with 50 digits); the bound of their relative error stands beside each. The rounded product
-z log2(e) costs |z| 2^-24 of relative accuracy in float32 (|z| 2^-53 in float64), which is the largest error here.
+Chebyshev nodes, computed with 50 digits); the bound of their relative error stands beside each.
 
 An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations` and `fastbp.losses`.
 """
@@ -10,7 +9,7 @@ An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations`
 import math
 
 from .operations import formula
-from .power import exp2, exponent, scale
+from .power import exp, exponent, scale
 from .simd import absolute, fma, like, maximum, minimum, polynomial, rounded, where_positive
 
 LOG2_E, LN_2 = math.log2(math.e), math.log(2)
@@ -20,14 +19,16 @@ SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 
 # fmt: off
-# (2^f - 1) / f for |f| <= 1/2: 1.3e-8 and 2.8e-19.
-_power_of_two_less_one = polynomial(
-    float32=(0.69314718802622878, 0.24022650760568127, 0.055503571142190778, 0.0096180825572778515,
-             0.0013390863364671234, 0.0001545316294512069),
-    float64=(0.69314718055994531, 0.24022650695910071, 0.055504108664821627, 0.0096181291076284795,
-             0.0013333558146406471, 0.00015403530393370733, 1.5252733841556773e-5, 1.3215486808705563e-6,
-             1.0178057087733941e-7, 7.0548973041554993e-9, 4.4558179083360645e-10, 2.5729324177362304e-11),
+# (e^r - 1 - r) / r^2 for -0.2081 < r < 0.4854; the relative error of e^r - 1 is 2.7e-8 and 6.0e-19.
+_exp_less_one_and_r = polynomial(
+    float32=(0.50000006008207503, 0.166667173421705, 0.04165895155372282, 0.0083232807942908598, 0.0015380128429956884),
+    float64=(0.5, 0.16666666666666666, 0.041666666666665775, 0.0083333333333364427, 0.001388888888969708,
+             0.00019841269808766073, 2.4801585166850158e-5, 2.7557438105942171e-6, 2.7557891292215072e-7,
+             2.4922164246714931e-8, 2.3520361333917911e-9),
 )
+# log(2) in two parts, the first with so few digits that n times it is exact.
+_ln_2_high = polynomial(float32=(0.693145751953125,), float64=(0.69314718055920821,))
+_ln_2_low = polynomial(float32=(1.4286068203094172e-6,), float64=(7.3710025651677990e-13,))
 # 2 artanh(s) / s as a polynomial in s^2 for 0 <= s <= 1/3: 4.1e-9 and 3.5e-20.
 _twice_artanh = polynomial(
     float32=(2.0, 0.66666321641377773, 0.40024595230703748, 0.27965157745197269, 0.28157778363109081),
@@ -55,13 +56,16 @@ _log_erfc = polynomial(
 
 
 @formula
-def exp2_less_one(z):
-    """2^z - 1 for z <= 0, accurate near 0."""
-    z = maximum(z, -1100.0)  # so that z - n is never inf - inf; 2^-1100 is 0 in both dtypes
-    n = rounded(z)
-    f = z - n
-    power = scale(like(f, 1.0), n)
-    return fma(power, f * _power_of_two_less_one(f), power - 1.0)
+def exp_less_one(z):
+    """e^z - 1 for z <= 50, accurate near 0: z = n log(2) + r, e^z - 1 = 2^n (e^r - 1) + 2^n - 1.
+
+    For small positive z, where 2^n (e^r - 1) and 2^n - 1 would have opposite signs, n is 0 a little longer.
+    """
+    z = maximum(z, -1100.0)  # so that z - n log(2) is never inf - inf; e^-1100 is 0 in both dtypes
+    n = rounded(fma(z, LOG2_E, -0.2))
+    r = fma(n, -_ln_2_low(z), fma(n, -_ln_2_high(z), z))
+    power = scale(like(r, 1.0), n)
+    return fma(power, fma(r * r, _exp_less_one_and_r(r), r), power - 1.0)
 
 
 @formula
@@ -79,9 +83,27 @@ def log(v):
 
 
 @formula
+def share(e, n):
+    """e / (e + n) for positive e and n = 1 or 2: the rounding of d = e + n, whose rest is r, is made good.
+
+    q = e / d;  e / (d + r) = q - q r / d + ...,  n / d = 1 - q. Where d is so large that r is inexact, q is nearly 1.
+    """
+    d = e + n
+    q, r = e / d, (e - (d - n)) / n
+    return minimum(fma(-q, fma(-r, q, r), q), 1.0)
+
+
+@formula
+def smaller_logistic(z):
+    """1 / (1 + exp(|z|)) = e / (e + 1), to 2 units in the last place."""
+    return share(exp(-absolute(z)), 1.0)
+
+
+@formula
 def logistic(z):
-    """1 / (1 + exp(-z))."""
-    return 1.0 / (exp2(z * -LOG2_E) + 1.0)
+    """1 / (1 + exp(-z)), to 2 units in the last place."""
+    s = smaller_logistic(z)
+    return where_positive(z, 1.0 - s, s)
 
 
 @formula
@@ -89,7 +111,7 @@ def normal_cdf(z):
     """Phi(z) = erfc(-z / sqrt(2)) / 2; the smaller tail is computed, the other is 1 less it."""
     x = absolute(z) * SQRT_HALF
     t = 2.0 / (x + 2.0)
-    tail = t * 0.5 * exp2(fma(-x, x, _log_erfc(t * 2.0 - 1.0)) * LOG2_E)
+    tail = t * 0.5 * exp(fma(-x, x, _log_erfc(t * 2.0 - 1.0)))
     return where_positive(z, 1.0 - tail, tail)
 
 
@@ -105,14 +127,14 @@ def identity(z, parameter):
 
 @pair
 def sigmoid(z, parameter):
-    a = logistic(z)
-    return a, fma(-a, a, a)
+    s = smaller_logistic(z)
+    return where_positive(z, 1.0 - s, s), fma(-s, s, s)
 
 
 @pair
 def tanh(z, parameter):
-    less_one = exp2_less_one(absolute(z) * (-2.0 * LOG2_E))
-    magnitude = -less_one / (less_one + 2.0)
+    less_one = exp_less_one(minimum(absolute(z) * 2.0, 50.0))  # beyond, tanh is 1
+    magnitude = share(less_one, 2.0)
     a = where_positive(z, magnitude, -magnitude)
     return a, fma(-a, a, 1.0)
 
@@ -129,13 +151,13 @@ def leaky_relu(z, slope):
 
 @pair
 def elu(z, alpha):
-    below = exp2_less_one(minimum(z * LOG2_E, 0.0))
+    below = exp_less_one(minimum(z, 0.0))
     return where_positive(z, z, below * alpha), where_positive(z, 1.0, fma(below, alpha, alpha))
 
 
 @pair
 def softplus(z, parameter):
-    e = exp2(absolute(z) * -LOG2_E)
+    e = exp(-absolute(z))
     return where_positive(z, z, 0.0) + log1p(e), where_positive(z, 1.0, e) / (e + 1.0)
 
 
@@ -148,7 +170,7 @@ def silu(z, parameter):
 @pair
 def gelu(z, parameter):
     cdf = normal_cdf(z)
-    density = exp2(z * z * (-0.5 * LOG2_E)) * INVERSE_SQRT_2PI
+    density = exp(z * z * -0.5) * INVERSE_SQRT_2PI
     return z * cdf, fma(z, density, cdf)
 
 
@@ -167,7 +189,7 @@ def gelu_tanh(z, parameter):
 
 @pair
 def binary_cross_entropy(z, y, parameter):
-    e = exp2(absolute(z) * -LOG2_E)
+    e = exp(-absolute(z))
     loss = fma(-y, z, where_positive(z, z, 0.0)) + log1p(e)
     return loss, where_positive(z, 1.0, e) / (e + 1.0) - y
 
@@ -200,7 +222,7 @@ def quantile(z, y, q):
 
 @pair
 def poisson(z, y, parameter):
-    mean = exp2(z * LOG2_E)
+    mean = exp(z)
     return fma(-y, z, mean), mean - y
 
 
