@@ -41,6 +41,7 @@ __all__ = [
     "Entry",
     "cpu",
     "entry",
+    "foreign",
     "inlined",
     "intrinsic",
     "kernel",
@@ -97,6 +98,11 @@ def inlined(function: Callable) -> Callable:
     return _dispatcher(function, forceinline=True, **_INNER) if COMPILED else function
 
 
+def foreign(function: Callable) -> Callable:
+    """A user's function, to be called from a kernel: compiled Numba's own way, which knows all of the language."""
+    return numba.njit(function, **_OPTIONS) if COMPILED and not hasattr(function, "py_func") else function
+
+
 def intrinsic(*, twin: Callable) -> Callable[[Callable], Callable]:
     """Decorate a definition `name(typing, *argument_types) -> (signature, emit)`; `twin` takes the same arguments.
 
@@ -113,7 +119,7 @@ def intrinsic(*, twin: Callable) -> Callable[[Callable], Callable]:
 class Entry:
     """A compiled function that Python calls: exactly one signature, compiled or loaded on the first call."""
 
-    def __init__(self, function: Callable, signature: Any, *, parallel: bool = False, by_address: bool = False):
+    def __init__(self, function: Callable, signature: Any, parallel: bool, by_address: bool, cached: bool):
         function = getattr(function, "py_func", function)
         functools.update_wrapper(self, function)
         self.function = function
@@ -123,7 +129,8 @@ class Entry:
             options = {} if parallel else {"pipeline_class": _linking.WholeCompiler}
             self._dispatcher = _dispatcher(function, parallel=parallel, no_cfunc_wrapper=not by_address, **options)
             self._call = self._first_call
-            self._dispatcher._cache = _DiskCache(self._dispatcher)
+            if cached:
+                self._dispatcher._cache = _DiskCache(self._dispatcher)
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
@@ -173,11 +180,13 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def entry(signature: Any, *, parallel: bool = False, by_address: bool = False) -> Callable[[Callable], Entry]:
+def entry(signature: Any, *, parallel=False, by_address=False, cached=True) -> Callable[[Callable], Entry]:
     """Decorate a function that Python calls. `signature` is a Numba signature, or a callable that returns one.
 
     by_address : other entries call it, too, by `call_at(entry.address(), ...)`: what is compiled into several entries
     would be optimised several times.
+
+    cached : False for what is made of functions that are not fastbp's, which the cache could not tell apart.
 
     The same function can be made into several entries, one per dtype. Parallel code compiles slowly, so the body of a
     parallel entry is only
@@ -187,7 +196,7 @@ def entry(signature: Any, *, parallel: bool = False, by_address: bool = False) -
 
     with a serial kernel; without the `intp` the worker is compiled a second time, for an unsigned i.
     """
-    return lambda function: Entry(function, signature, parallel=parallel, by_address=by_address)
+    return lambda function: Entry(function, signature, parallel, by_address, cached)
 
 
 def signatures_compiled() -> dict[str, int]:

@@ -13,6 +13,10 @@
     gelu_tanh    z (1 + tanh(u)) / 2,                        (1 + t)/2 + z (1 - t^2)/2 du/dz,  t = tanh(u)
                  u = sqrt(2/pi) (z + 0.044715 z^3)
 
+A function of your own: Activation(name, value, derivative), such as
+
+    softsign = fastbp.Activation("softsign", lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2)
+
 A name alone means the default parameters. The formulas themselves are computed in `reference` and in `kernels`.
 Sources: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.3; Clevert et al. 2015 (elu);
 Hendrycks, Gimpel 2016 (gelu, silu).
@@ -21,25 +25,52 @@ Hendrycks, Gimpel 2016 (gelu, silu).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 
+from . import functions
 from .errors import InputError
+from .functions import Function
 
 # A kernel sees the position of the name in this table.
 NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh")
 
 
+CUSTOM = len(NAMES)
+
+
 @dataclass(frozen=True)
 class Activation:
-    """An activation by name, with its parameter (slope or alpha) where it has one."""
+    """An activation: a name of the table with its parameter (slope or alpha), or a function of your own.
+
+    value, derivative : functions of one number, a(z) and a'(z): arithmetic, `math`, NumPy's functions of one number,
+    and branches. They are compiled on first use; the engine is not. InputError if they are not elementwise or the
+    derivative is not that of the value; check=False leaves that test out.
+    """
 
     name: str
+    value: Function | None = field(default=None, repr=False)
+    derivative: Function | None = field(default=None, repr=False)
+    _: KW_ONLY
     parameter: float = 0.0
+    check: InitVar[bool] = True
+
+    def __post_init__(self, check: bool) -> None:
+        if not self.is_custom:
+            return
+        if self.name in NAMES:
+            raise InputError(f"{self.name} is the name of a built-in activation; give yours another")
+        if check:
+            functions.check("Activation", self.name, self.value, self.derivative, n_arguments=1)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return self.value is not None or self.derivative is not None
 
     @property
     def code(self) -> int:
         """The integer by which kernels know this activation."""
-        return NAMES.index(self.name)
+        return CUSTOM if self.is_custom else NAMES.index(self.name)
 
     def __str__(self) -> str:
         return f"{self.name}({self.parameter:g})" if self.name in _PARAMETER_DEFAULTS else self.name
@@ -70,12 +101,12 @@ def relu() -> Activation:
 
 def leaky_relu(slope: float = 0.01) -> Activation:
     """a(z) = z if z > 0 else slope z, with a'(0) = slope."""
-    return Activation("leaky_relu", _finite("slope of leaky_relu", slope))
+    return Activation("leaky_relu", parameter=_finite("slope of leaky_relu", slope))
 
 
 def elu(alpha: float = 1.0) -> Activation:
     """a(z) = z if z > 0 else alpha (exp(z) - 1)."""
-    return Activation("elu", _finite("alpha of elu", alpha))
+    return Activation("elu", parameter=_finite("alpha of elu", alpha))
 
 
 def softplus() -> Activation:
@@ -101,11 +132,11 @@ def gelu_tanh() -> Activation:
 def named(activation: str | Activation) -> Activation:
     """The activation of that name with default parameters; a value passes through."""
     if isinstance(activation, Activation):
-        if activation.name not in NAMES:
+        if not activation.is_custom and activation.name not in NAMES:
             raise InputError(f"unknown activation {activation.name!r}; known are {', '.join(NAMES)}")
         return activation
     if isinstance(activation, str) and activation in NAMES:
-        return Activation(activation, _PARAMETER_DEFAULTS.get(activation, 0.0))
+        return Activation(activation, parameter=_PARAMETER_DEFAULTS.get(activation, 0.0))
     raise InputError(
         f"activation must be one of {', '.join(NAMES)} or a value from fastbp.activations; got {activation!r}"
     )

@@ -11,15 +11,21 @@
     poisson                exp        exp(z) - y z                               exp(z) - y
 
 Losses come from z, never from the response: the textbook form y/p - (1-y)/(1-p) divides by zero once p saturates.
+A loss of your own: Loss(name, value, derivative), with functions of (y, z) and the identity as link, such as
+
+    log_cosh = fastbp.Loss("log_cosh", lambda y, z: math.log(math.cosh(z - y)), lambda y, z: math.tanh(z - y))
+
 Outputs are summed. For cross_entropy, y is integer labels (N,) or rows of probabilities (N, n_outputs).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 
+from . import functions
 from .errors import InputError
+from .functions import Function
 
 # A kernel sees the position of the name in this table.
 NAMES = ("binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson")
@@ -27,17 +33,40 @@ _LINKS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisso
 _PARAMETER_DEFAULTS = {"huber": 1.0, "quantile": 0.5}
 
 
+CUSTOM = len(NAMES) + 1  # len(NAMES) is the pullback's
+
+
 @dataclass(frozen=True)
 class Loss:
-    """A loss by name, with its parameter (delta or q) where it has one."""
+    """A loss: a name of the table with its parameter (delta or q), or a function of your own.
+
+    value, derivative : functions of two numbers, l(y, z) and dl/dz, for targets y and outputs z; see `Activation`.
+    """
 
     name: str
+    value: Function | None = field(default=None, repr=False)
+    derivative: Function | None = field(default=None, repr=False)
+    _: KW_ONLY
     parameter: float = 0.0
+    check: InitVar[bool] = True
+
+    def __post_init__(self, check: bool) -> None:
+        if not self.is_custom:
+            return
+        if self.name in NAMES:
+            raise InputError(f"{self.name} is the name of a built-in loss; give yours another")
+        if check:
+            functions.check("Loss", self.name, self.value, self.derivative, n_arguments=2)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return self.value is not None or self.derivative is not None
 
     @property
     def code(self) -> int:
         """The integer by which kernels know this loss."""
-        return NAMES.index(self.name)
+        return CUSTOM if self.is_custom else NAMES.index(self.name)
 
     @property
     def link(self) -> str:
@@ -77,14 +106,14 @@ def huber(delta: float = 1.0) -> Loss:
     """Quadratic within delta of y, linear beyond."""
     if not 0 < float(delta) < math.inf:
         raise InputError(f"delta of huber must be a positive number; got {delta}")
-    return Loss("huber", float(delta))
+    return Loss("huber", parameter=float(delta))
 
 
 def quantile(q: float = 0.5) -> Loss:
     """The pinball loss, minimised by the q-quantile of y; q = 0.5 is half the absolute error."""
     if not 0 < float(q) < 1:
         raise InputError(f"q of quantile must lie between 0 and 1; got {q}")
-    return Loss("quantile", float(q))
+    return Loss("quantile", parameter=float(q))
 
 
 def poisson() -> Loss:
@@ -95,9 +124,9 @@ def poisson() -> Loss:
 def named(loss: str | Loss) -> Loss:
     """The loss of that name with default parameters; a value passes through."""
     if isinstance(loss, Loss):
-        if loss.name not in NAMES:
+        if not loss.is_custom and loss.name not in NAMES:
             raise InputError(f"unknown loss {loss.name!r}; known are {', '.join(NAMES)}")
         return loss
     if isinstance(loss, str) and loss in NAMES:
-        return Loss(loss, _PARAMETER_DEFAULTS.get(loss, 0.0))
+        return Loss(loss, parameter=_PARAMETER_DEFAULTS.get(loss, 0.0))
     raise InputError(f"loss must be one of {', '.join(NAMES)} or a value from fastbp.losses; got {loss!r}")

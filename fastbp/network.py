@@ -117,6 +117,12 @@ class MLP:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` makes an equal network."""
+        for function in (*self.activations, self.loss_function):
+            if function.is_custom:
+                raise InputError(
+                    f"{function.name} is a function of your own, which a file cannot hold: keep it in your code, save "
+                    "the parameters with np.save(file, params.vector); Parameters.from_vector puts both together again"
+                )
         return {
             "layer_sizes": list(self.layer_sizes),
             "activation": [[a.name, a.parameter] for a in self.activations],
@@ -129,8 +135,8 @@ class MLP:
         """The network that `to_dict` described."""
         return cls(
             values["layer_sizes"],
-            activation=[Activation(name, parameter) for name, parameter in values["activation"]],
-            loss=Loss(*values["loss"]),
+            activation=[Activation(name, parameter=parameter) for name, parameter in values["activation"]],
+            loss=Loss(values["loss"][0], parameter=values["loss"][1]),
             bias=values["bias"],
         )
 

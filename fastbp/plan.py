@@ -216,6 +216,8 @@ def _slot_blocks(net: MLP, n_blocks: int) -> int:
 
 def _fits_lanes(net: MLP, lanes: int) -> bool:
     most_outputs = max(1, lanes // 2)  # more fill enough of a tile
+    if net.loss_function.is_custom or any(activation.is_custom for activation in net.activations):
+        return False
     return len(net.layers) == 2 and net.n_inputs <= LANES_MAX_INPUTS and net.n_outputs <= most_outputs
 
 

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import functions
+from .activations import Activation
 from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
@@ -308,7 +310,7 @@ def _layers(net: MLP, params: Parameters, x: Any) -> list[_Layer]:
             layers.append(_Layer(a, z, None))
         else:
             activation = net.activations[k]
-            a_out, slope = ACTIVATIONS[activation.name](z, activation.parameter)
+            a_out, slope = _activate(activation, z)
             layers.append(_Layer(a, z, slope))
             a = a_out
     return layers
@@ -322,8 +324,20 @@ def _sample_losses(net: MLP, y: Any, z: Array) -> tuple[Array, Derivative]:
     if y.shape != shape and not (shape[1] == 1 and y.shape == shape[:1]):
         raise InputError(f"y must have shape {shape}, like the outputs of the network {net}; got {y.shape}")
     targets = y.reshape(shape).astype(z.real.dtype)
-    each, derivative = LOSSES[net.loss_function.name](targets, z, net.loss_function.parameter)
+    loss = net.loss_function
+    if loss.is_custom:
+        each = functions.analytic(loss.value, loss.derivative, z, targets)
+        return each.sum(axis=1), lambda: functions.apply(loss.derivative, targets, z.real)
+    each, derivative = LOSSES[loss.name](targets, z, loss.parameter)
     return each.sum(axis=1), derivative
+
+
+def _activate(activation: Activation, z: Array) -> tuple[Array, Derivative]:
+    """a(z), and what gives a'(z)."""
+    if activation.is_custom:
+        value, derivative = activation.value, activation.derivative
+        return functions.analytic(value, derivative, z), lambda: functions.apply(derivative, z.real)
+    return ACTIVATIONS[activation.name](z, activation.parameter)
 
 
 def _one_hot(labels: Array, n_classes: int) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _jit
 from .errors import StateError
-from .kernels import fields, fused
+from .kernels import custom, fields, fused
 from .kernels.tile import NARROW, WIDE
 from .network import MLP
 from .plan import Layout, Schedule, layout, schedule
@@ -59,6 +59,7 @@ class Batch:
         self.address = self.entries.work.address()
         self.fields = self.schedule.fields.copy()
         self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
+        _link_custom(net, self.fields, dtype)
         self.memory = _aligned(self.schedule.n_elements, dtype)
         self.totals = np.empty(self.schedule.n_totals)
         self.program = np.array(self.schedule.steps, np.int64).reshape(-1)
@@ -92,6 +93,16 @@ class Batch:
         is_shared = any(step[fields.IS_SHARED] for step in self.schedule.steps if step[fields.PHASE] == phase)
         n_workers = self.schedule.n_workers if is_shared else 1
         _jit.launch(self.entries.parallel, n_workers, *arguments, self.status, self.address, n_workers, phase, 0, 0, 1)
+
+
+def _link_custom(net: MLP, table: np.ndarray, dtype: np.dtype) -> None:
+    """Where the user's own functions are, compiled if they were not yet."""
+    for i, function in enumerate(net.activations):
+        if function.is_custom:
+            table[fields.record(i) + fields.ADDRESS] = custom.activation(function.value, function.derivative, dtype)
+    if net.loss_function.is_custom:
+        own = net.loss_function
+        table[fields.LOSS_ADDRESS] = custom.loss(own.value, own.derivative, dtype)
 
 
 class _Threads(threading.local):

@@ -179,7 +179,10 @@ PREDICT = {
 }
 
 OTHER = {
-    "no command": ([], "the following arguments are required: train | predict | check | bench | config (see fastbp --help)"),
+    "no command": (
+        [],
+        "the following arguments are required: train | predict | check | bench | config (see fastbp --help)",
+    ),
     "unknown command": (["tarin"], None),
     "one output": (
         ["check", "--loss", "cross_entropy"],

@@ -12,12 +12,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import what stands above it, never below.
 ORDER = [
-    *("errors", "activations", "losses", "arrays", "network", "parameters", "reference"),
+    *("errors", "functions", "activations", "losses", "arrays", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
     *("_cache", "_cpu", "_linking", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
-    *("kernels.gemm", "kernels.tiles", "kernels.sums", "kernels.strips", "kernels.outputs", "kernels.lanes"),
+    *(
+        "kernels.gemm",
+        "kernels.custom",
+        "kernels.tiles",
+        "kernels.sums",
+        "kernels.strips",
+        "kernels.outputs",
+        "kernels.lanes",
+    ),
     *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.machine"),
     *("plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
     "peers",

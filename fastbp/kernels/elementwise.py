@@ -19,6 +19,7 @@ from .vector import STRIP_REGISTERS as ROWS_OF_STRIP
 SIGMOID = activations.NAMES.index("sigmoid")
 BINARY_CROSS_ENTROPY, CROSS_ENTROPY = map(losses.NAMES.index, ("binary_cross_entropy", "cross_entropy"))
 POISSON = losses.NAMES.index("poisson")
+CUSTOM, CUSTOM_LOSS = activations.CUSTOM, losses.CUSTOM
 PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
 
 

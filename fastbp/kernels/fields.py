@@ -24,6 +24,7 @@ lie the packed weights and the sums, which all share.
     N_PARAMETERS,
     BIAS,  # 1 or 0
     LOSS,  # code of the loss
+    LOSS_ADDRESS,  # of the user's own loss
     REGIONS_AT,  # in memory: the first region
     REGION_SIZE,
     INPUTS_AT,  # the block's inputs
@@ -45,7 +46,7 @@ lie the packed weights and the sums, which all share.
     HAS_WEIGHTS,  # of the call: samples have weights
     WANTS_INPUTS,  # of the call: dL/dx as well
     HEADER,
-) = range(35)
+) = range(36)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
@@ -61,6 +62,7 @@ lie the packed weights and the sums, which all share.
     TRANSPOSED_AT,  # in the packed weights: W transposed, in panels, n_out rows each
     BIASES_AT,  # in the packed weights: b, padded
     ACTIVATION,  # code; the output has the identity
+    ADDRESS,  # of the user's own activation
     VALUES_AT,  # z, then a of the block
     SLOPES_AT,  # a'(z) of the block, then dL/dz; of the output, dL/dz over z
     STEP,  # elements from one row of values or slopes to the next
@@ -80,7 +82,7 @@ lie the packed weights and the sums, which all share.
     FIRST_STRIP,  # of the layer, of N_STRIPS
     FIRST_UNIT,  # of the layer, of N_UNITS
     RECORD,
-) = range(31)
+) = range(32)
 
 
 def record(layer):

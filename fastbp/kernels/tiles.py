@@ -16,8 +16,11 @@ up to UNIT_ROWS rows of one panel of one layer's dW, summed over the whole stret
 
 from .._jit import kernel
 from . import fields, gemm
+from .custom import call_custom
 from .elementwise import (
     CROSS_ENTROPY,
+    CUSTOM,
+    CUSTOM_LOSS,
     activate,
     bring_nearer,
     cross_entropy_of_labels,
@@ -33,6 +36,7 @@ from .elementwise import (
 from .fields import (
     ACTIVATION,
     ACTIVATION_PARAMETERS,
+    ADDRESS,
     BAD_INPUT,
     BAD_TARGET,
     BIAS,
@@ -47,6 +51,7 @@ from .fields import (
     INPUTS_AT,
     INPUTS_STEP,
     LOSS,
+    LOSS_ADDRESS,
     LOSS_PARAMETER,
     LOSSES_AT,
     MODE,
@@ -143,7 +148,10 @@ def forward(plan, constants, x, memory, base, packed, row, n_rows):
         if layer < plan[N_LAYERS] - 1:
             parameter = constants[ACTIVATION_PARAMETERS + layer]
             slopes_at = base + plan[at + SLOPES_AT]
-            activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_rows, plan[at + N_OUT])
+            if plan[at + ACTIVATION] == CUSTOM:
+                call_custom(plan[at + ADDRESS], memory, z_at, slopes_at, n_rows, plan[at + N_OUT], z_step)
+            else:
+                activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_rows, plan[at + N_OUT])
 
 
 @kernel
@@ -215,7 +223,10 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
         if plan[LOSS] == CROSS_ENTROPY:
             cross_entropy_of_rows(memory, losses_at, z_at, targets_at, step, n_rows, n)
         else:
-            loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, step, n_rows, n)
+            if plan[LOSS] == CUSTOM_LOSS:
+                call_custom(plan[LOSS_ADDRESS], memory, z_at, targets_at, n_rows, n, step)
+            else:
+                loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, step, n_rows, n)
             sum_of_rows(memory, losses_at, targets_at, step, n_rows, n)
     weigh_rows(memory, losses_at, z_at, weights_at, step, n_rows, n)
     return 0

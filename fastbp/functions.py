@@ -1,0 +1,84 @@
+"""A user's own function of one number and its derivative: what `Activation` and `Loss` hold, checked and called.
+
+value and derivative are written for numbers: arithmetic, `math`, NumPy's functions of one number, and branches. Kernels
+compile them; here they are called as they are, on arrays where they take arrays, else number by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+Function = Callable[..., Any]
+
+_POINTS = 64
+_STEP = 1e-4
+_TOLERANCE = 1e-6
+
+
+def check(what: str, name: str, value: Any, derivative: Any, *, n_arguments: int) -> None:
+    """InputError if they are no functions of n_arguments numbers, or the derivative in the last one is wrong."""
+    if not (callable(value) and callable(derivative)):
+        raise InputError(
+            f"{what}({name!r}, value, derivative) needs two functions; got {_kind(value)} and {_kind(derivative)}"
+        )
+    rng = np.random.default_rng(0)
+    *others, z = 1.5 * rng.standard_normal((n_arguments, _POINTS))
+    others = [np.abs(other) % 1 for other in others]  # targets that every loss takes
+    got = on_numbers(f"derivative of {name}", derivative, *others, z)
+    values = [on_numbers(f"value of {name}", value, *others, z + k * _STEP) for k in (-2, -1, 1, 2)]
+    wanted = (8 * (values[2] - values[1]) - (values[3] - values[0])) / (12 * _STEP)
+    error = np.abs(got - wanted) / np.maximum(1, np.abs(wanted))
+    if not (error <= _TOLERANCE).all():
+        worst = int(np.nanargmax(np.where(np.isnan(error), np.inf, error)))
+        raise InputError(
+            f"the derivative of {name} is not that of its value: at z = {z[worst]:.4g} it is {got[worst]:.6g}, "
+            f"differences give {wanted[worst]:.6g}. Mend it, or pass check=False if that is what you want"
+        )
+
+
+def on_numbers(what: str, function: Function, *arguments: np.ndarray) -> np.ndarray:
+    """The function of every number of arrays of one shape; InputError if numbers depend on their neighbours."""
+    try:
+        single = np.array([float(function(*numbers)) for numbers in zip(*(a.ravel() for a in arguments), strict=True)])
+    except Exception as error:
+        raise InputError(
+            f"{what} must take a number and return one; for {arguments[-1].flat[0]:.4g} it raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    single = single.reshape(arguments[0].shape)
+    try:
+        together = np.asarray(function(*arguments), np.float64)
+    except Exception:
+        return single  # written with branches
+    if together.ndim == 0:
+        together = np.broadcast_to(together, single.shape)  # a constant
+    if together.shape != single.shape or not np.allclose(together, single, rtol=1e-9, atol=1e-12, equal_nan=True):
+        raise InputError(f"{what} must be elementwise: of an array it gives other numbers than of each number alone")
+    return single
+
+
+def apply(function: Function, *arguments: np.ndarray) -> np.ndarray:
+    """The function of arrays, in their dtype; number by number if it is written with branches."""
+    try:
+        result = np.asarray(function(*arguments))
+        if result.shape == arguments[-1].shape:
+            return result.astype(arguments[-1].dtype)
+    except Exception:  # whatever a function of numbers raises when it is given an array
+        pass
+    return np.vectorize(function, otypes=[arguments[-1].dtype])(*arguments)
+
+
+def analytic(value: Function, derivative: Function, z: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """value(*others, z); of a complex z its first-order continuation, which is all that the complex step asks for."""
+    if not np.iscomplexobj(z):
+        return apply(value, *others, z)
+    return apply(value, *others, z.real) + 1j * z.imag * apply(derivative, *others, z.real)
+
+
+def _kind(value: Any) -> str:
+    return getattr(value, "__name__", type(value).__name__)
