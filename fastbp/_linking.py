@@ -16,13 +16,14 @@ try:
     from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler_machinery import PassManager
-    from numba.core.typed_passes import NativeLowering, NoPythonBackend, NopythonTypeInference
+    from numba.core.typed_passes import IRLegalization, NativeLowering, NoPythonBackend, NopythonTypeInference
     from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
     # What loops over numbers need; closures, comprehensions and with blocks would be looked for in vain.
+    # IRLegalization writes where a function lets go of the arrays it was given.
     _PASSES = (
         *(TranslateByteCode, FixupArgs, IRProcessing),
-        *(NopythonTypeInference, NativeLowering, NoPythonBackend),
+        *(NopythonTypeInference, IRLegalization, NativeLowering, NoPythonBackend),
     )
 except ImportError:
     JITCodeLibrary = None

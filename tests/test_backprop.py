@@ -1,5 +1,6 @@
 """The public calls around the kernels: what is used, what is left alone, what is refused and how it is said."""
 
+import sys
 import threading
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from cases import LECTURE, SMALL, make_data
 
 import fastbp
+from fastbp import backprop
 from fastbp.errors import InputError, StateError
 from fastbp.parameters import Parameters
 
@@ -185,3 +187,35 @@ def test_pullback_of_the_loss_s_own_derivative_is_the_gradient():
 
         got = pullback(net, params, data.x, net.logits(params, data.x) - y)
         np.testing.assert_allclose(got.vector, wanted.vector, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("net", [fastbp.MLP((2, 10, 1)), DEEP], ids=str)
+def test_no_call_keeps_an_array(net):
+    """Every entry lets go of what it was given: a reference held for ever is memory lost for ever."""
+    params, x, y = some(net)
+    rng = np.random.default_rng(0)
+    x, labels = np.concatenate([x] * 500), np.concatenate([y] * 500)
+    grad, out, d_x, weight = (
+        params.copy(),
+        np.empty((len(x), net.n_outputs), x.dtype),
+        np.empty_like(x),
+        rng.random(len(x)),
+    )
+    own = fastbp.Activation("own", lambda z: z * z, lambda z: 2 * z)
+    arrays = (params.vector, x, labels, grad.vector, out, d_x, weight)
+    custom = fastbp.MLP(net.layer_sizes, activation=own, loss=net.loss_function)
+
+    def calls():
+        for n_threads in (1, 2):
+            net.value_and_grad(params, x, labels, sample_weight=weight, out=grad, n_threads=n_threads)
+            net.loss(params, x, labels, n_threads=n_threads)
+            net.forward(params, x, out=out, n_threads=n_threads)
+            net.input_grad(params, x, labels, out=d_x, n_threads=n_threads)
+            custom.value_and_grad(Parameters(custom, params.vector), x, labels, n_threads=n_threads)
+        backprop.descend(net, params, x, labels, learning_rate=0.1, n_steps=2, gradient=grad)
+
+    calls()
+    before = [sys.getrefcount(array) for array in arrays]
+    for _ in range(3):
+        calls()
+    assert [sys.getrefcount(array) for array in arrays] == before
