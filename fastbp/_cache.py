@@ -174,7 +174,7 @@ def key(function: FunctionType, *facts: Any) -> str:
 
 def sources() -> list[Path]:
     """Every file of the package whose text can reach machine code."""
-    above = ("activations", "arrays", "errors", "losses", "network", "parameters")
+    above = ("activations", "arrays", "errors", "functions", "losses", "network", "parameters")
     return [
         *(_PACKAGE / f"{module}.py" for module in above),
         *sorted(_PACKAGE.glob("_[a-z]*.py")),
