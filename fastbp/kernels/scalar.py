@@ -2,6 +2,7 @@
 
 Branch-free: both sides of a condition are computed and one is selected. Coefficients are minimax fits (Remez or
 Chebyshev nodes, computed with 50 digits); the bound of their relative error stands beside each.
+Over all 2^32 float32, exp is within 1.06 units in the last place of the truth, sigmoid 1.48, tanh 1.62.
 
 An activation gives (a, a'), a loss (l, dl/dz); formulas in `fastbp.activations` and `fastbp.losses`.
 """
@@ -86,8 +87,8 @@ def log(v):
 def share(e, n):
     """e / (e + n) for positive e and n = 1 or 2, nearly as if rounded once.
 
-    d + r = e + n and e = q d + t exactly, with d and q rounded; then e / (d + r) = q + (t - q r) / d to first order, and
-    1 / d = (1 - q) / n. Where d is so large that r is not exact, the result may be a little above 1.
+    d + r = e + n and e = q d + t exactly, with d and q rounded; then e / (d + r) = q + (t - q r) / d to first order,
+    and 1 / d = (1 - q) / n. Where d is so large that r is not exact, the result may be a little above 1.
     """
     d = e + n
     q, r = e / d, e - (d - n)
