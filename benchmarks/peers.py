@@ -1,7 +1,8 @@
 """The peers, each in its best form: arrays converted and functions compiled ahead, no copy in the timed call.
 
 Each `prepare(net, given, n_threads)` returns a call without arguments that returns (loss, gradients): the gradients in
-the order of the parameter vector, as the peer's own arrays. All compute the mean loss over the batch.
+the order of the parameter vector, as the peer's own arrays. All compute the mean loss over the batch. Those that take
+any network are in `fastbp.peers`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
-from fastbp import reference
+from fastbp import peers
+from fastbp.peers import disagreement, flat
 
 from .cases import LECTURE_NET, Case, Data, data
+
+__all__ = ["FASTBP", "PEERS", "TUNED", "Peer", "disagreement", "flat", "peers_of", "prepare"]
 
 Call = Callable[[], tuple[Any, list[Any]]]
 
@@ -57,6 +61,11 @@ class Peer(NamedTuple):
         return self._replace(name=f"{self.name}, tuned", environment=KEEP_MEMORY)
 
 
+def _given(prepare: peers.Prepare) -> Callable[[fastbp.MLP, Data, int], Call]:
+    """A peer of `fastbp.peers` on a case's data."""
+    return lambda net, given, n_threads: prepare(net, *given, n_threads)
+
+
 # -- fastbp ----------------------------------------------------------------------------------------------------------
 
 
@@ -70,14 +79,6 @@ def _fastbp(net: fastbp.MLP, given: Data, n_threads: int, **options: Any) -> Cal
 
 def _fastbp_workspace(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
     return _fastbp(net, given, n_threads, workspace=fastbp.Workspace())
-
-
-def _reference(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
-    def call() -> tuple[float, list[np.ndarray]]:
-        loss, grad = reference.value_and_grad(net, *given)
-        return loss, [grad.vector]
-
-    return call
 
 
 # -- NumPy -----------------------------------------------------------------------------------------------------------
@@ -122,134 +123,21 @@ def _numpy_in_place(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
     return call
 
 
-# -- PyTorch ---------------------------------------------------------------------------------------------------------
-
-
-def _torch_loss(net: fastbp.MLP) -> Callable[..., Any]:
-    from torch.nn import functional
-
-    activations = [getattr(functional, activation.name) for activation in net.activations]
-
-    def loss(x: Any, y: Any, *layers: Any) -> Any:
-        step = 2 if net.bias else 1
-        for at in range(0, len(layers), step):
-            x = functional.linear(x, layers[at].T, *layers[at + 1 : at + step])
-            if at // step < len(activations):
-                x = activations[at // step](x)
-        if net.n_outputs == 1:
-            return functional.binary_cross_entropy_with_logits(x[:, 0], y)
-        return functional.cross_entropy(x, y)
-
-    return loss
-
-
-def _torch(net: fastbp.MLP, given: Data, n_threads: int, compiled: bool = False) -> Call:
-    import torch
-
-    torch.set_num_threads(n_threads)
-    x, y = torch.from_numpy(given.x), torch.from_numpy(given.y)
-    layers = [torch.from_numpy(a).requires_grad_() for a in _layers(given.params)]
-    loss = torch.compile(_torch_loss(net)) if compiled else _torch_loss(net)
-
-    def call() -> tuple[Any, list[Any]]:
-        value = loss(x, y, *layers)
-        return value.detach(), list(torch.autograd.grad(value, layers))
-
-    return call
-
-
-def _torch_compiled(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
-    return _torch(net, given, n_threads, compiled=True)
-
-
-# -- JAX -------------------------------------------------------------------------------------------------------------
-
-
-def _jax(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
-    """XLA takes its threads from the CPUs that the process may use."""
-    import jax
-
-    jax.config.update("jax_enable_x64", given.x.dtype == np.float64)
-    gradient = jax.jit(jax.value_and_grad(_jax_loss(net)))
-    layers, x, y = jax.device_put((_layers(given.params), given.x, given.y))
-
-    def call() -> tuple[Any, list[Any]]:
-        return jax.block_until_ready(gradient(layers, x, y))
-
-    return call
-
-
-def _jax_loss(net: fastbp.MLP) -> Callable[..., Any]:
-    import jax
-    from jax import numpy as jnp
-
-    activations = [getattr(jax.nn, activation.name) for activation in net.activations]
-
-    def loss(layers: list[Any], x: Any, y: Any) -> Any:
-        step = 2 if net.bias else 1
-        for at in range(0, len(layers), step):
-            x = sum(layers[at + 1 : at + step], start=x @ layers[at])
-            if at // step < len(activations):
-                x = activations[at // step](x)
-        if net.n_outputs == 1:
-            z = x[:, 0]
-            return jnp.mean(jnp.maximum(z, 0) - y * z + jnp.log1p(jnp.exp(-jnp.abs(z))))
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1))
-
-    return loss
-
-
-# -- scikit-learn ----------------------------------------------------------------------------------------------------
-
-
-def _sklearn(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
-    """The function its solvers call, past the checks of `fit`. Its layers always have biases: here they are 0."""
-    from sklearn.neural_network import MLPClassifier
-
-    names = {"sigmoid": "logistic"}
-    (name,) = {activation.name for activation in net.activations}
-    classes = np.arange(max(2, net.n_outputs))
-    model = MLPClassifier(net.layer_sizes[1:-1], activation=names.get(name, name), alpha=0.0)
-    model.partial_fit(given.x[:1], given.y[:1].astype(np.int64), classes=classes)
-    biases = given.params.biases or [np.zeros(layer.n_out, given.x.dtype) for layer in net.layers]
-    model.coefs_, model.intercepts_ = list(given.params.weights), list(biases)
-    targets = given.y[:, None] == (classes[1:] if net.n_outputs == 1 else classes)
-    n_layers = len(net.layers)
-    scratch = [given.x] + [None] * n_layers, [None] * n_layers, [None] * n_layers, [None] * n_layers
-
-    def call() -> tuple[Any, list[np.ndarray]]:
-        loss, weights, biases = model._backprop(given.x, targets, None, *scratch)
-        if not net.bias:
-            return loss, weights
-        return loss, [array for layer in zip(weights, biases, strict=True) for array in layer]
-
-    return call
-
-
-def _layers(params: fastbp.Parameters) -> list[np.ndarray]:
-    """W_1, b_1, W_2, ... or W_1, W_2, ... without biases."""
-    if not params.biases:
-        return list(params.weights)
-    return [array for layer in zip(params.weights, params.biases, strict=True) for array in layer]
-
-
 # -- the table -------------------------------------------------------------------------------------------------------
 
 FASTBP = Peer("fastbp", "fastbp", _fastbp)
 _NUMPY = Peer("NumPy", "numpy", _numpy, lecture_only=True)
-_TORCH = Peer("PyTorch", "torch", _torch)
-_JAX = Peer("JAX", "jax", _jax)
+_OTHERS = {
+    peer.name: Peer("fastbp.reference" if peer.name == "NumPy" else peer.name, peer.module, _given(peer.prepare))
+    for peer in peers.PEERS
+}
 PEERS = (
     Peer("fastbp, workspace", "fastbp", _fastbp_workspace),
     _NUMPY,
     Peer("NumPy, in place", "numpy", _numpy_in_place, lecture_only=True),
-    Peer("fastbp.reference", "numpy", _reference),
-    Peer("scikit-learn", "sklearn", _sklearn),
-    _TORCH,
-    Peer("torch.compile", "torch", _torch_compiled),
-    _JAX,
+    *_OTHERS.values(),
 )
-TUNED = (_NUMPY.tuned(), _TORCH.tuned(), _JAX.tuned())
+TUNED = (_NUMPY.tuned(), _OTHERS["PyTorch"].tuned(), _OTHERS["JAX"].tuned())
 
 
 def peers_of(case: Case) -> list[Peer]:
@@ -261,19 +149,3 @@ def peers_of(case: Case) -> list[Peer]:
 def prepare(peer: Peer, case: Case, n_threads: int) -> Call:
     """The peer's call on the case's data."""
     return peer.prepare(case.net, data(case), n_threads)
-
-
-def disagreement(result: tuple[float, np.ndarray], wanted: tuple[float, np.ndarray]) -> float:
-    """The larger of the relative errors of loss and gradient, the gradient's norm-wise; both as `flat` gives them."""
-    (loss, gradient), (wanted_loss, wanted_gradient) = result, wanted
-    if gradient.shape != wanted_gradient.shape:
-        raise ValueError(f"the gradients have shapes {gradient.shape} and {wanted_gradient.shape}")
-    of_gradient = np.linalg.norm(gradient - wanted_gradient) / np.linalg.norm(wanted_gradient)
-    # Unlike Python's max, NumPy's keeps a NaN.
-    return float(np.maximum(abs(loss - wanted_loss) / abs(wanted_loss), of_gradient))
-
-
-def flat(result: tuple[Any, list[Any]]) -> tuple[float, np.ndarray]:
-    """Loss and gradient of any peer as a float and one float64 vector."""
-    loss, gradients = result
-    return float(loss), np.concatenate([np.asarray(g, dtype=np.float64).ravel() for g in gradients])
