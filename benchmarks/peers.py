@@ -61,9 +61,13 @@ class Peer(NamedTuple):
         return self._replace(name=f"{self.name}, tuned", environment=KEEP_MEMORY)
 
 
-def _given(prepare: peers.Prepare) -> Callable[[fastbp.MLP, Data, int], Call]:
-    """A peer of `fastbp.peers` on a case's data."""
-    return lambda net, given, n_threads: prepare(net, *given, n_threads)
+class _Given(NamedTuple):
+    """A peer of `fastbp.peers` on a case's data; a value, because it is sent to the peer's process."""
+
+    prepare: peers.Prepare
+
+    def __call__(self, net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+        return self.prepare(net, *given, n_threads)
 
 
 # -- fastbp ----------------------------------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ def _numpy_in_place(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
 FASTBP = Peer("fastbp", "fastbp", _fastbp)
 _NUMPY = Peer("NumPy", "numpy", _numpy, lecture_only=True)
 _OTHERS = {
-    peer.name: Peer("fastbp.reference" if peer.name == "NumPy" else peer.name, peer.module, _given(peer.prepare))
+    peer.name: Peer("fastbp.reference" if peer.name == "NumPy" else peer.name, peer.module, _Given(peer.prepare))
     for peer in peers.PEERS
 }
 PEERS = (

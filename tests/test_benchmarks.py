@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -314,3 +315,9 @@ def test_targets_are_frozen():
     """A row of the table cannot be changed by the report."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         target().goal = 1
+
+
+def test_every_peer_can_be_sent_to_its_process():
+    """Peers are pickled."""
+    for peer in (peers.FASTBP, *peers.PEERS, *peers.TUNED):
+        assert pickle.loads(pickle.dumps(peer)) == peer
