@@ -141,11 +141,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
     )
     parser = _add(commands, "check", "check a network's gradient", description, _CHECK_EXAMPLES)
     parser.set_defaults(command="small_commands:check")
-    parser.add_argument("--layers", type=_sizes, default=(2, 100, 1), metavar="N,N[,N...]", help="default 2,100,1")
-    _add_choice(parser, "--activation", activations.NAMES, "default: sigmoid", default="sigmoid")
-    _add_choice(parser, "--loss", losses.NAMES, "default: binary_cross_entropy", default="binary_cross_entropy")
-    _add_choice(parser, "--dtype", ("float32", "float64"), "default: float64", default="float64")
-    parser.add_argument("--no-bias", action="store_true", help="a network without biases")
+    _add_network(parser, dtype="float64")
     parser.add_argument("--rows", type=_positive, default=50, metavar="N", help="rows of random data; default 50")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="default 0")
 
@@ -157,11 +153,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
     )
     parser = _add(commands, "bench", "time a network on this machine", description, _BENCH_EXAMPLES)
     parser.set_defaults(command="bench:run")
-    parser.add_argument("--layers", type=_sizes, default=(2, 100, 1), metavar="N,N[,N...]", help="default 2,100,1")
-    _add_choice(parser, "--activation", activations.NAMES, "default: sigmoid", default="sigmoid")
-    _add_choice(parser, "--loss", losses.NAMES, "default: binary_cross_entropy", default="binary_cross_entropy")
-    _add_choice(parser, "--dtype", ("float32", "float64"), "default: float32", default="float32")
-    parser.add_argument("--no-bias", action="store_true", help="a network without biases")
+    _add_network(parser, dtype="float32")
     parser.add_argument("--rows", type=_positive, default=100_000, metavar="N", help="samples of a batch; default 1e5")
     parser.add_argument("--threads", type=_positive, metavar="N", help="default: all cores")
     parser.add_argument(
@@ -180,6 +172,14 @@ def _add(
         name, help=summary, description=description, epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
+
+
+def _add_network(parser: argparse.ArgumentParser, dtype: str) -> None:
+    parser.add_argument("--layers", type=_sizes, default=(2, 100, 1), metavar="N,N[,N...]", help="default 2,100,1")
+    _add_choice(parser, "--activation", activations.NAMES, "default: sigmoid", default="sigmoid")
+    _add_choice(parser, "--loss", losses.NAMES, "default: binary_cross_entropy", default="binary_cross_entropy")
+    _add_choice(parser, "--dtype", ("float32", "float64"), f"default: {dtype}", default=dtype)
+    parser.add_argument("--no-bias", action="store_true", help="a network without biases")
 
 
 def _add_choice(parser, flag: str, names: Sequence[str], text: str, default: str | None = None) -> None:

@@ -274,10 +274,6 @@ class _Tiles:
         padded, wide = self.columns(n_n)
         return _round_up(n_m, self.wide_rows) * wide + _round_up(n_m, self.narrow_rows) * (padded - wide)
 
-    def n_panels(self, n: int) -> int:
-        padded, wide = self.columns(n)
-        return wide // self.wide_columns + (padded - wide) // self.narrow_columns
-
 
 def _describe_layers(net: MLP, table: np.ndarray) -> None:
     for i, layer in enumerate(net.layers):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .._jit import kernel
 from . import lanes, outputs, sums, tiles
 from .across import first, total
+from .elementwise import bring_nearer
 from .fields import (
     BLOCK_ROWS,
     CHUNK_BLOCKS,
@@ -50,7 +51,7 @@ class Call(NamedTuple):
     y: Any  # targets, (N n_outputs,), unless there are labels
     labels: Any  # int64 (N,)
     sample_weight: Any  # (N,), if there are any
-    memory: Any  # a region for each worker, with its copy of the packed weights; `base` is where it starts
+    memory: Any  # regions of blocks, packed weights and sums, see `fields`; `base` is where a block's region starts
     totals: Any  # float64: the gradient of each slot, (N_SLOTS, n_parameters), and N_LOSSES sums of losses
     d_x: Any  # dL/dx, (N n_inputs,), if wanted
     out: Any  # the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
@@ -171,7 +172,7 @@ def gradient(call, base, totals_at, block, in_slot, n_rows):
         for back in range(plan[N_LAYERS]):
             layer = plan[N_LAYERS] - 1 - back
             if not plan[HAS_LABELS]:
-                tiles.bring_nearer(call.y, *tiles.part_of_next(plan, block * plan[BLOCK_ROWS], plan[N_OUTPUTS], back))
+                bring_nearer(call.y, *tiles.part_of_next(plan, block * plan[BLOCK_ROWS], plan[N_OUTPUTS], back))
             sums.add_block(plan, memory, base, base, layer, n_rows)
             if layer > 0:
                 tiles.deltas_below(plan, memory, base, base, layer, n_rows)

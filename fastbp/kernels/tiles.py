@@ -9,7 +9,7 @@ way back the slopes turn into what the layer below needs:
 
 With the family TILES a worker does all of that to one block after another. With PANELS, for wide networks and small
 batches, the blocks of a stretch of the batch are kept after dZ, and then the weight gradients are shared out by units:
-up to UNIT_ROWS rows of one panel of one layer's dW, summed over the whole stretch by one worker.
+UNIT_M rows and UNIT_N columns of one layer's dW, summed over the whole stretch by one worker.
 
 `base` is where the block's region starts in memory, `packed` where the packed weights do.
 """
