@@ -49,8 +49,8 @@ TABULAR_NET = fastbp.MLP((32, 128, 128, 1), activation="relu")
 WIDE_NET = fastbp.MLP((1024, 1024, 1024, 10), activation="relu", loss="cross_entropy")
 GENERAL = (
     Case(DIGITS_NET, 8_192, "float32"),
-    Case(NARROW_NET, 262_144, "float32"),
     Case(DIGITS_NET, 512, "float32"),
+    Case(NARROW_NET, 262_144, "float32"),
     Case(TABULAR_NET, 65_536, "float32"),
     Case(WIDE_NET, 4_096, "float32"),
     Case(TINY_NET, 10_000, "float32"),

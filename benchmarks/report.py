@@ -94,7 +94,7 @@ def _about(runs: Iterable[dict[str, Any]]) -> list[str]:
             f"Measured on {run['time'][:10]} at commit {commit}: {run['cpu']}, "
             f"{run['n_threads']} threads on {run['n_cpus']} CPUs, {run['system']}; {versions}."
         )
-    return lines
+    return list(dict.fromkeys(lines))  # several runs at one commit look alike
 
 
 # -- side by side ----------------------------------------------------------------------------------------------------
