@@ -97,6 +97,23 @@ def test_every_number_of_rows(n_rows, dtype):
         assert distance(grad.vector, wanted.vector) < TOLERANCE[dtype]
 
 
+@pytest.mark.parametrize("n_rows", [700, 9000])
+def test_stretches_and_chunks_of_a_wide_network(n_rows):
+    """So many weights that each part has one owner: several stretches, and with 9,000 rows a second chunk."""
+    net = MLP((300, 230, 3), activation="tanh", loss="cross_entropy")
+    rng = np.random.default_rng(0)
+    params, x = net.init(rng, dtype=np.float64), rng.standard_normal((n_rows, 300))
+    y = rng.integers(3, size=n_rows)
+    wanted, wanted_grad = reference.value_and_grad(net, params, x, y, l1=0.01, l2=0.1)
+    for n_threads in (1, 2):
+        value, grad = net.value_and_grad(params, x, y, l1=0.01, l2=0.1, n_threads=n_threads)
+        assert value == pytest.approx(wanted, rel=1e-12)
+        assert distance(grad.vector, wanted_grad.vector) < 1e-12
+        assert net.loss(params, x, y, n_threads=n_threads) == pytest.approx(
+            reference.loss(net, params, x, y), rel=1e-12
+        )
+
+
 SATURATED = [17.0, -17.0, 89.0, -89.0, 710.0, -710.0, 1e4, -1e4]
 
 
