@@ -25,21 +25,19 @@ Hendrycks, Gimpel 2016 (gelu, silu).
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import dataclass
 
-from . import functions
 from .errors import InputError
-from .functions import Function
+from .functions import Named
 
 # A kernel sees the position of the name in this table.
 NAMES = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh")
-
-
 CUSTOM = len(NAMES)
+_PARAMETER_DEFAULTS = {"leaky_relu": 0.01, "elu": 1.0}
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Named):
     """An activation: a name of the table with its parameter (slope or alpha), or a function of your own.
 
     value, derivative : functions of one number, a(z) and a'(z): arithmetic, `math`, NumPy's functions of one number,
@@ -47,36 +45,7 @@ class Activation:
     derivative is not that of the value; check=False leaves that test out.
     """
 
-    name: str
-    value: Function | None = field(default=None, repr=False)
-    derivative: Function | None = field(default=None, repr=False)
-    _: KW_ONLY
-    parameter: float = 0.0
-    check: InitVar[bool] = True
-
-    def __post_init__(self, check: bool) -> None:
-        if not self.is_custom:
-            return
-        if self.name in NAMES:
-            raise InputError(f"{self.name} is the name of a built-in activation; give yours another")
-        if check:
-            functions.check("Activation", self.name, self.value, self.derivative, n_arguments=1)
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether it is a function of the user's own."""
-        return self.value is not None or self.derivative is not None
-
-    @property
-    def code(self) -> int:
-        """The integer by which kernels know this activation."""
-        return CUSTOM if self.is_custom else NAMES.index(self.name)
-
-    def __str__(self) -> str:
-        return f"{self.name}({self.parameter:g})" if self.name in _PARAMETER_DEFAULTS else self.name
-
-
-_PARAMETER_DEFAULTS = {"leaky_relu": 0.01, "elu": 1.0}
+    names, with_parameter, custom_code, n_arguments = NAMES, _PARAMETER_DEFAULTS, CUSTOM, 1
 
 
 def identity() -> Activation:

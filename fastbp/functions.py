@@ -6,8 +6,9 @@ compile them; here they are called as they are, on arrays where they take arrays
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +21,50 @@ _STEP = 1e-4
 _TOLERANCE = 1e-6
 
 
-def check(what: str, name: str, value: Any, derivative: Any, *, n_arguments: int) -> None:
+@dataclass(frozen=True)
+class Named:
+    """A function by its name in a table, with its parameter where it has one; or of the user's own, with a derivative.
+
+    value, derivative : functions of n_arguments numbers. InputError if they are not elementwise or the derivative is
+    not that of the value in its last argument; check=False leaves that test out.
+    """
+
+    name: str
+    value: Function | None = field(default=None, repr=False)
+    derivative: Function | None = field(default=None, repr=False)
+    _: KW_ONLY
+    parameter: float = 0.0
+    check: InitVar[bool] = True
+
+    names: ClassVar[tuple[str, ...]]  # of the table; kernels see the position
+    with_parameter: ClassVar[Collection[str]]
+    custom_code: ClassVar[int]
+    n_arguments: ClassVar[int]
+
+    def __post_init__(self, check: bool) -> None:
+        if not self.is_custom:
+            return
+        kind = type(self).__name__
+        if self.name in self.names:
+            raise InputError(f"{self.name} is the name of a built-in {kind.lower()}; give yours another")
+        if check:
+            check_derivative(kind, self.name, self.value, self.derivative, n_arguments=self.n_arguments)
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is a function of the user's own."""
+        return self.value is not None or self.derivative is not None
+
+    @property
+    def code(self) -> int:
+        """The integer by which kernels know this function."""
+        return self.custom_code if self.is_custom else self.names.index(self.name)
+
+    def __str__(self) -> str:
+        return f"{self.name}({self.parameter:g})" if self.name in self.with_parameter else self.name
+
+
+def check_derivative(what: str, name: str, value: Any, derivative: Any, *, n_arguments: int) -> None:
     """InputError if they are no functions of n_arguments numbers, or the derivative in the last one is wrong."""
     if not (callable(value) and callable(derivative)):
         raise InputError(

@@ -21,52 +21,26 @@ Outputs are summed. For cross_entropy, y is integer labels (N,) or rows of proba
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import dataclass
 
-from . import functions
 from .errors import InputError
-from .functions import Function
+from .functions import Named
 
 # A kernel sees the position of the name in this table.
 NAMES = ("binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson")
 _LINKS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
 _PARAMETER_DEFAULTS = {"huber": 1.0, "quantile": 0.5}
-
-
 CUSTOM = len(NAMES) + 1  # len(NAMES) is the pullback's
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Named):
     """A loss: a name of the table with its parameter (delta or q), or a function of your own.
 
     value, derivative : functions of two numbers, l(y, z) and dl/dz, for targets y and outputs z; see `Activation`.
     """
 
-    name: str
-    value: Function | None = field(default=None, repr=False)
-    derivative: Function | None = field(default=None, repr=False)
-    _: KW_ONLY
-    parameter: float = 0.0
-    check: InitVar[bool] = True
-
-    def __post_init__(self, check: bool) -> None:
-        if not self.is_custom:
-            return
-        if self.name in NAMES:
-            raise InputError(f"{self.name} is the name of a built-in loss; give yours another")
-        if check:
-            functions.check("Loss", self.name, self.value, self.derivative, n_arguments=2)
-
-    @property
-    def is_custom(self) -> bool:
-        """Whether it is a function of the user's own."""
-        return self.value is not None or self.derivative is not None
-
-    @property
-    def code(self) -> int:
-        """The integer by which kernels know this loss."""
-        return CUSTOM if self.is_custom else NAMES.index(self.name)
+    names, with_parameter, custom_code, n_arguments = NAMES, _PARAMETER_DEFAULTS, CUSTOM, 2
 
     @property
     def link(self) -> str:
@@ -77,9 +51,6 @@ class Loss:
     def is_classification(self) -> bool:
         """Whether `predict` gives labels."""
         return self.link in ("sigmoid", "softmax")
-
-    def __str__(self) -> str:
-        return f"{self.name}({self.parameter:g})" if self.name in _PARAMETER_DEFAULTS else self.name
 
 
 def binary_cross_entropy() -> Loss:
