@@ -191,10 +191,10 @@ def describe(report: Report) -> str:
     """The report as text."""
     plan, schedule = report.layout, report.schedule
     blocks = f"{plan.n_blocks:,} of {plan.block_rows} rows"
-    if plan.family == "panels":
-        blocks += f", kept {int(schedule.fields[fields.STRETCH_BLOCKS])} at a time"
-    else:
+    if plan.n_slots > 1:
         blocks += f", in {plan.n_slots} slots that are summed on their own"
+    if schedule.n_stretch:
+        blocks += f", kept {schedule.n_stretch} at a time"
     lines = [
         f"{report.network}, {report.dtype}, {report.n_rows:,} rows",
         "",

@@ -14,27 +14,28 @@ from typing import Any
 
 import numpy as np
 
+from . import memory
 from .kernels import fields as f
 from .network import MLP
 
 MAX_CHUNK_ROWS = 8192  # float32 sums over more rows lose digits
 MAX_SLOTS = 64
-SLOT_BLOCKS_WORTH_IT = 8  # blocks beside which a slot's own cost is small
-MIN_SLOTS = 8  # wherever the batch has as many blocks, so that many threads find work
+SLOT_BLOCKS = 8  # beside which a slot's own cost, to be added to and merged, is small; twice as many, if it is large
+MIN_SLOTS = 8  # with samples in the lanes, wherever the batch has as many blocks: nothing else feeds threads there
 TOTALS_BYTES = 2**25  # bound on all slots together, unless MIN_SLOTS need more
+SUMS_BYTES = 2**20  # sums of one worker that stay in the caches of its core
 LANES_MAX_INPUTS = 16
 BLOCK_ROWS = 128
 SMALLEST_BLOCK = 32
-TILES_MIN_BLOCKS = 64  # fewer are not worth slots of their own
-STRETCH_BYTES = 2**23  # of the blocks that PANELS keeps, to be found again in the caches
+STRETCH_BYTES = 2**23  # of the blocks that are kept, to be found again in the caches
 STRETCH_MIN_BLOCKS = 8  # even if they take more
 UNIT, SMALLEST_UNIT = 128, 32  # rows and columns of a unit of a weight gradient
 UNITS_PER_WORKER = 4
-FAMILIES = ("lanes", "tiles", "panels")
+MOST_IDLE = 0.1  # of the workers' time, where slots are shared out
+FAMILIES = ("lanes", "tiles")
 REASONS = (
     "samples in the vector lanes, for one hidden layer with few inputs and outputs",
-    "features in the vector lanes; a worker takes one block after another, gradients included",
-    "features in the vector lanes; each part of a weight gradient has one worker, for so many weights or so few rows",
+    "features in the vector lanes, matrix products by tiles of registers",
 )
 
 # The schedule's measures, in operations as counted by `_operations`.
@@ -55,7 +56,8 @@ class Layout:
     slot_blocks: int
     n_slots: int
     operations_per_block: float
-    region_bytes: int  # without dL/dx
+    region_bytes: int  # of a block, without dL/dx
+    sums_bytes: int  # of one worker
     panel_columns: int
     fields: np.ndarray = field(repr=False, compare=False)
 
@@ -70,6 +72,7 @@ class Schedule:
     n_workers: int
     reason: str
     steps: tuple[tuple[int, ...], ...]
+    n_stretch: int  # blocks that are kept for workers to share, 0 where each has whole slots
     calls: tuple[tuple[int, int], ...]  # on one thread: which steps go together
     repeats: int  # how many times the program runs in 50 ms
     n_elements: int  # of the memory of a call
@@ -82,16 +85,16 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
     """The layout of `n_rows` samples of a network; `cpu` gives `vector_bytes`, and `wide` and `narrow`, the tiles."""
     lanes = cpu.vector_bytes // dtype.itemsize
     table = np.zeros(f.record(len(net.layers)), np.int64)
-    _describe_layers(net, table)
-    region = _Memory(lanes)
+    memory.describe_layers(net, table)
     if _fits_lanes(net, lanes):
         family, block_rows = f.LANES, 4 * lanes
-        _lanes_region(net, table, region, block_rows, lanes)
+        memory.lanes_region(net, table, block_rows, lanes)
     else:
-        block_rows = _block_rows(n_rows)
-        family, region = _tiles_memory(net, n_rows, table, _Tiles(lanes, cpu.wide, cpu.narrow), block_rows)
+        family, block_rows = f.TILES, _block_rows(n_rows)
+        memory.tiles_memory(net, table, block_rows, memory.Tiles(lanes, cpu.wide, cpu.narrow))
     n_blocks = -(-n_rows // block_rows)
-    slot_blocks = n_blocks if family == f.PANELS else _slot_blocks(net, n_blocks)
+    sums_bytes = int(table[f.SUMS_SIZE]) * dtype.itemsize
+    slot_blocks = _slot_blocks(net, n_blocks, 1 if family == f.TILES else MIN_SLOTS, sums_bytes)
     chunk_blocks = min(slot_blocks, max(1, MAX_CHUNK_ROWS // block_rows))
     n_slots = -(-n_blocks // slot_blocks)
     header = {
@@ -102,14 +105,12 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
         f.CHUNK_BLOCKS: chunk_blocks,
         f.SLOT_BLOCKS: slot_blocks,
         f.N_SLOTS: n_slots,
-        f.N_LOSSES: chunk_blocks if family == f.PANELS else n_slots,
         f.N_LAYERS: len(net.layers),
         f.N_INPUTS: net.n_inputs,
         f.N_OUTPUTS: net.n_outputs,
         f.N_PARAMETERS: net.n_parameters,
         f.BIAS: int(net.bias),
         f.LOSS: net.loss_function.code,
-        f.REGION_SIZE: region.size,
     }
     for name, value in header.items():
         table[name] = value
@@ -122,58 +123,79 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
         slot_blocks=slot_blocks,
         n_slots=n_slots,
         operations_per_block=_operations(net) * block_rows,
-        region_bytes=int(table[f.INPUT_DELTAS_AT] or region.size) * dtype.itemsize,
+        region_bytes=int(table[f.INPUT_DELTAS_AT] or table[f.REGION_SIZE]) * dtype.itemsize,
+        sums_bytes=sums_bytes,
         panel_columns=cpu.wide[1] * lanes,
         fields=table,
     )
 
 
 def schedule(batch: Layout, n_threads: int) -> Schedule:
-    """Serial where a hand-over would cost more than it gains, else a worker a thread."""
-    has_panels, table = batch.family == "panels", batch.fields.copy()
-    n_workers = min(n_threads, min(batch.chunk_blocks, batch.n_blocks) if has_panels else batch.n_slots)
-    reason = f"{n_workers} of {n_threads} threads"
-    work = batch.n_blocks * batch.operations_per_block
-    if n_workers == 1 or work < SERIAL_BELOW:
-        n_workers, reason = 1, "one thread, or too little work to hand over to more"
-    n_regions = n_workers
-    if has_panels:
-        table[f.STRETCH_BLOCKS] = stretch = _stretch_blocks(batch, n_workers)
-        n_regions = max(n_workers, stretch)
+    """Serial where a hand-over would cost more than it gains, else a worker a thread.
+
+    Workers take whole slots; or, where these do not share out evenly or their sums leave the caches, parts of a stretch
+    of the batch together: blocks first, whose values are kept, then the units of the weight gradients.
+    """
+    table, work = batch.fields.copy(), batch.n_blocks * batch.operations_per_block
+    n_workers = 1 if work < SERIAL_BELOW else n_threads
+    has_slots = _slots_serve(batch, n_workers)
+    n_workers = min(n_workers, batch.n_slots if has_slots else batch.n_blocks)
+    sharing = "each takes whole slots" if has_slots else "each takes blocks, then units of the weight gradients"
+    reason = "too little work to hand over to others" if n_threads > 1 else "one thread"
+    n_stretch = 0
+    if not has_slots:
+        table[f.STRETCH_BLOCKS] = n_stretch = _stretch_blocks(batch, n_workers)
         _cut_units(table, batch.panel_columns, n_workers)
-    steps = tuple(_panels_steps(batch, table, n_workers) if has_panels else _slots_steps(batch, n_workers))
+    if batch.family == "tiles":  # in front of the regions
+        table[f.REGIONS_AT] = table[f.SUMS_AT] + (n_workers if has_slots else 1) * table[f.SUMS_SIZE]
+    steps = tuple(_slots_steps(batch, n_workers) if has_slots else _stretches_steps(batch, table, n_workers))
     repeats = int(LAUNCH / work)
     return Schedule(
         n_workers=n_workers,
-        reason=reason,
+        reason=reason if n_workers == 1 else f"{n_workers} of {n_threads}, {sharing}",
         steps=steps,
+        n_stretch=n_stretch,
         calls=((0, len(steps)),) if repeats else tuple((i, i + 1) for i in range(len(steps))),
         repeats=max(1, repeats),
-        n_elements=int(table[f.REGIONS_AT] + n_regions * table[f.REGION_SIZE]),
-        n_totals=int(batch.n_slots * table[f.N_PARAMETERS] + table[f.N_LOSSES]),
+        n_elements=int(table[f.REGIONS_AT] + max(n_workers, n_stretch) * table[f.REGION_SIZE]),
+        n_totals=int(batch.n_slots * table[f.N_PARAMETERS] + batch.n_blocks),
         fields=table,
     )
 
 
+def _slots_serve(batch: Layout, n_workers: int) -> bool:
+    """Whether workers take whole slots: always with samples in the lanes, else if that keeps cores and caches busy."""
+    a_worker = -(-batch.n_slots // n_workers)
+    is_even = batch.n_slots >= (1 - MOST_IDLE) * a_worker * n_workers
+    return batch.family == "lanes" or (is_even and batch.sums_bytes <= SUMS_BYTES)
+
+
 def _slots_steps(batch: Layout, n_workers: int) -> Iterator[tuple[int, ...]]:
     """Blocks by workers that have whole slots, then the reduction."""
+    if batch.family == "tiles":
+        yield _pack(batch)
     yield from _windows(f.BLOCKS, 0, -(-batch.n_slots // n_workers) * batch.slot_blocks, batch.operations_per_block)
-    yield f.REDUCE, 0, 0, 1, int(batch.n_slots * batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION)
+    yield _reduce(batch)
 
 
-def _panels_steps(batch: Layout, table: np.ndarray, n_workers: int) -> Iterator[tuple[int, ...]]:
+def _stretches_steps(batch: Layout, table: np.ndarray, n_workers: int) -> Iterator[tuple[int, ...]]:
     """For every stretch its blocks and then the units of its weight gradients."""
-    yield f.PACK, 0, 0, 1, int(table[f.N_PARAMETERS] > SERIAL_REDUCTION)
-    n_units, start = int(table[f.N_UNITS]), 0
-    while start < batch.n_blocks:
-        end_of_chunk = start - start % batch.chunk_blocks + batch.chunk_blocks
-        stop = min(start + int(table[f.STRETCH_BLOCKS]), end_of_chunk, batch.n_blocks)
-        n_blocks = stop - start
+    yield _pack(batch)
+    n_units = int(table[f.N_UNITS])
+    for start in range(0, batch.n_blocks, int(table[f.STRETCH_BLOCKS])):
+        n_blocks = min(int(table[f.STRETCH_BLOCKS]), batch.n_blocks - start)
         yield from _windows(f.BLOCKS, start, -(-n_blocks // n_workers), batch.operations_per_block)
         per_unit = n_blocks * batch.operations_per_block / n_units
         yield from _windows(f.UNITS, start, -(-n_units // n_workers), per_unit)
-        start = stop
-    yield f.REDUCE, 0, 0, 1, 0
+    yield _reduce(batch)
+
+
+def _pack(batch: Layout) -> tuple[int, ...]:
+    return f.PACK, 0, 0, 1, int(batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION)
+
+
+def _reduce(batch: Layout) -> tuple[int, ...]:
+    return f.REDUCE, 0, 0, 1, int(batch.n_slots * batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION)
 
 
 def _windows(phase: int, stretch: int, n_items: int, operations: float) -> Iterator[tuple[int, ...]]:
@@ -187,31 +209,37 @@ def _stretch_blocks(batch: Layout, n_workers: int) -> int:
     """Blocks to keep: what is found again in a cache, a few for each worker, the same number for all."""
     in_cache = STRETCH_BYTES // batch.region_bytes
     blocks = max(STRETCH_MIN_BLOCKS, in_cache, n_workers) // n_workers * n_workers
-    return min(blocks, batch.chunk_blocks)
+    return min(blocks, batch.n_blocks)
 
 
 def _cut_units(table: np.ndarray, panel: int, n_workers: int) -> None:
     """Cut each layer's sums into units: large ones, for what they read, yet enough to share out evenly."""
     size = UNIT
     while True:
-        table[f.UNIT_M], table[f.UNIT_N], table[f.N_UNITS] = size, max(1, size // panel) * panel, 0
+        table[f.N_UNITS] = 0
         for i in range(table[f.N_LAYERS]):
             at = f.record(i)
             table[at + f.FIRST_UNIT] = table[f.N_UNITS]
-            high, broad = table[at + f.SUMS_M] / table[f.UNIT_M], table[at + f.SUMS_PADDED] / table[f.UNIT_N]
+            table[at + f.UNIT_M], table[at + f.UNIT_N] = size, max(1, size // panel) * panel
+            high, broad = table[at + f.SUMS_M] / table[at + f.UNIT_M], table[at + f.SUMS_PADDED] / table[at + f.UNIT_N]
             table[f.N_UNITS] += math.ceil(high) * math.ceil(broad)
         size //= 2
         if n_workers == 1 or table[f.N_UNITS] >= UNITS_PER_WORKER * n_workers or size < SMALLEST_UNIT:
             return
 
 
-def _slot_blocks(net: MLP, n_blocks: int) -> int:
+def _slot_blocks(net: MLP, n_blocks: int, fewest: int, sums_bytes: int) -> int:
     """Blocks a slot: enough slots to share out, yet few where the cost of each, adding up and merging, would show."""
-    by_memory = TOTALS_BYTES // (8 * (net.n_parameters + 1))
-    most = min(MAX_SLOTS, max(MIN_SLOTS, min(by_memory, n_blocks // SLOT_BLOCKS_WORTH_IT)))
+    if fewest == 1 and sums_bytes > SUMS_BYTES:
+        return n_blocks
+    slot_bytes = 8 * net.n_parameters
+    worth_it = n_blocks // (SLOT_BLOCKS if slot_bytes <= SUMS_BYTES else 2 * SLOT_BLOCKS)
+    most = min(MAX_SLOTS, max(fewest, min(TOTALS_BYTES // slot_bytes, worth_it)))
+    if fewest == 1:
+        most = 1 << most.bit_length() - 1  # what most numbers of threads can share out
     slot_blocks = -(-n_blocks // most)
-    rounded_to_too_few = -(-n_blocks // slot_blocks) < MIN_SLOTS <= n_blocks
-    return n_blocks // MIN_SLOTS if rounded_to_too_few else slot_blocks
+    rounded_to_too_few = -(-n_blocks // slot_blocks) < fewest <= n_blocks
+    return n_blocks // fewest if rounded_to_too_few else slot_blocks
 
 
 def _fits_lanes(net: MLP, lanes: int) -> bool:
@@ -223,148 +251,10 @@ def _fits_lanes(net: MLP, lanes: int) -> bool:
 
 def _block_rows(n_rows: int) -> int:
     eighth = -(-n_rows // MIN_SLOTS)
-    return min(BLOCK_ROWS, max(SMALLEST_BLOCK, _round_up(eighth, 16)))
+    return min(BLOCK_ROWS, max(SMALLEST_BLOCK, memory.rounded_up(eighth, 16)))
 
 
 def _operations(net: MLP) -> float:
     """Operations a row: two for each weight forward, for its gradient and behind the first layer for the input's."""
     products = sum(2 * (3 if i else 2) * layer.n_in * layer.n_out for i, layer in enumerate(net.layers))
     return products + 30 * sum(layer.n_out for layer in net.layers)
-
-
-def _round_up(n: int, multiple: int) -> int:
-    return math.ceil(n / multiple) * multiple
-
-
-# -- memory ----------------------------------------------------------------------------------------------------------
-
-
-class _Memory:
-    """Offsets in a region, each at the start of a register."""
-
-    def __init__(self, lanes: int) -> None:
-        self.lanes, self.size = lanes, 0
-
-    def take(self, n: int) -> int:
-        at = self.size
-        self.size += _round_up(n, self.lanes)
-        return at
-
-
-class _Tiles:
-    """The sizes of wide and narrow tiles, (rows, registers)."""
-
-    def __init__(self, lanes: int, wide: tuple[int, int], narrow: tuple[int, int]) -> None:
-        self.lanes = lanes
-        self.wide_rows, self.wide_columns = wide[0], wide[1] * lanes
-        self.narrow_rows, self.narrow_columns = narrow[0], narrow[1] * lanes
-
-    def rows(self, n: int) -> int:
-        """n rounded up to whole tiles of either kind."""
-        return _round_up(n, math.lcm(self.wide_rows, self.narrow_rows))
-
-    def columns(self, n: int) -> tuple[int, int]:
-        """n rounded up to whole tiles, and how many of those columns are in wide ones."""
-        wide = n // self.wide_columns * self.wide_columns
-        rest = _round_up(n - wide, self.narrow_columns)
-        return (wide + rest, wide) if rest < self.wide_columns else (wide + self.wide_columns,) * 2
-
-    def cost(self, n_m: int, n_n: int) -> int:
-        """Elements of all tiles of a matrix (n_m, n_n)."""
-        padded, wide = self.columns(n_n)
-        return _round_up(n_m, self.wide_rows) * wide + _round_up(n_m, self.narrow_rows) * (padded - wide)
-
-
-def _describe_layers(net: MLP, table: np.ndarray) -> None:
-    for i, layer in enumerate(net.layers):
-        at = f.record(i)
-        table[at + f.N_IN], table[at + f.N_OUT] = layer.n_in, layer.n_out
-        table[at + f.WEIGHTS], table[at + f.BIASES] = layer.weights.start, layer.biases.start
-        table[at + f.ACTIVATION] = net.activations[i].code if i < len(net.activations) else 0
-
-
-def _lanes_region(net: MLP, table: np.ndarray, memory: _Memory, strip: int, lanes: int) -> None:
-    hidden, output, n_in, n_out = f.record(0), f.record(1), net.n_inputs, net.n_outputs
-    n_units = _round_up(net.layers[0].n_out, 2)
-    table[hidden + f.PADDED] = n_units
-    table[hidden + f.PANELS_AT] = memory.take(n_units * (n_in + 1 + n_out))
-    table[output + f.BIASES_AT] = memory.take(n_out)
-    table[f.INPUTS_AT] = memory.take(n_in * strip)
-    table[hidden + f.VALUES_AT] = memory.take(n_units * strip)
-    for name in (output + f.VALUES_AT, f.TARGETS_AT):
-        table[name] = memory.take(n_out * strip)
-    for name in (f.WEIGHTS_AT, f.LOSSES_AT):
-        table[name] = memory.take(strip)
-    n_sums = n_out + n_units * (n_in + n_out + int(net.bias))  # dL/db2, then those of each unit, a register each
-    table[f.SUMS_SIZE] = _round_up(n_sums * lanes, strip)
-    table[f.SUMS_AT] = memory.take(table[f.SUMS_SIZE])
-    # Last, because sigmoids need none: what they use stays together, and in the first-level cache.
-    table[hidden + f.SLOPES_AT] = memory.take(n_units * strip)
-
-
-def _describe_panels(net: MLP, table: np.ndarray, tiles: _Tiles, packed: _Memory) -> None:
-    """The packed weights, how many strips they have, and the form of the sums."""
-    for i, layer in enumerate(net.layers):
-        at, n_in, n_out = f.record(i), layer.n_in, layer.n_out
-        table[at + f.PADDED_IN], table[at + f.WIDE_IN] = tiles.columns(n_in)
-        table[at + f.PADDED], table[at + f.WIDE] = tiles.columns(n_out)
-        table[at + f.PANELS_AT] = packed.take(table[at + f.PADDED] * n_in)
-        table[at + f.BIASES_AT] = packed.take(table[at + f.PADDED])
-        table[at + f.FIRST_STRIP] = table[f.N_STRIPS]
-        n_columns = table[at + f.PADDED]
-        if i > 0:  # the first layer's is for dL/dx only, and comes last
-            table[at + f.TRANSPOSED_AT] = packed.take(table[at + f.PADDED_IN] * n_out)
-        n_columns += table[at + f.PADDED_IN]
-        table[f.N_STRIPS] += n_columns // tiles.lanes
-        if tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out):
-            n_m, n_n, steps = n_out, n_in, (1, n_out)
-        else:
-            n_m, n_n, steps = n_in, n_out, (n_out, 1)
-        table[at + f.SUMS_M], table[at + f.SUMS_N], table[at + f.SUMS_HEIGHT] = n_m, n_n, tiles.rows(n_m)
-        table[at + f.SUMS_PADDED], table[at + f.SUMS_WIDE] = tiles.columns(n_n)
-        table[at + f.SUMS_STEP_M], table[at + f.SUMS_STEP_N] = steps
-    first = f.record(0)
-    table[first + f.TRANSPOSED_AT] = packed.take(table[first + f.PADDED_IN] * table[first + f.N_OUT])
-    table[f.ZEROS_AT] = packed.take(max(table[f.record(i) + f.PADDED_IN] for i in range(len(net.layers))))
-
-
-def _tiles_memory(net: MLP, n_rows: int, table: np.ndarray, tiles: _Tiles, block_rows: int) -> tuple[int, _Memory]:
-    """The family, and the region of a block: what all share with PANELS is part of it with TILES."""
-    memory = _Memory(tiles.lanes)
-    _describe_panels(net, table, tiles, memory)
-    few_slots = n_rows <= block_rows * (TILES_MIN_BLOCKS - 1) or MAX_SLOTS * 8 * net.n_parameters > TOTALS_BYTES
-    family = f.PANELS if few_slots else f.TILES
-    table[f.SUMS_AT] = memory.size
-    for i in range(len(net.layers)):
-        at = f.record(i)
-        table[at + f.WEIGHT_SUMS_AT] = memory.take(table[at + f.SUMS_HEIGHT] * table[at + f.SUMS_PADDED])
-        table[at + f.BIAS_SUMS_AT] = memory.take(table[at + f.PADDED])
-    table[f.SUMS_SIZE] = memory.size - table[f.SUMS_AT]
-    if family == f.PANELS:
-        table[f.REGIONS_AT] = memory.size
-        memory = _Memory(tiles.lanes)
-    _tiles_region(net, table, memory, block_rows, tiles)
-    return family, memory
-
-
-def _tiles_region(net: MLP, table: np.ndarray, memory: _Memory, rows: int, tiles: _Tiles) -> None:
-    """A block's inputs, values, slopes, targets, weights and losses, and which of them make each layer's sums."""
-    # One register more than needed, so that rows do not fall on the same cache sets.
-    table[f.INPUTS_STEP] = step = tiles.rows(int(table[f.record(0) + f.PADDED_IN])) + tiles.lanes
-    rows, last = tiles.rows(rows), len(net.layers) - 1
-    table[f.INPUTS_AT] = memory.take(rows * step)
-    for i in range(len(net.layers)):
-        at = f.record(i)
-        table[at + f.STEP] = step = table[at + f.PADDED] + tiles.lanes
-        table[at + f.VALUES_AT] = table[at + f.SLOPES_AT] = memory.take(rows * step)
-        if i < last:
-            table[at + f.SLOPES_AT] = memory.take(rows * step)
-    table[f.TARGETS_AT] = memory.take(rows * step)
-    table[f.WEIGHTS_AT], table[f.LOSSES_AT] = memory.take(rows), memory.take(rows)
-    for i, layer in enumerate(net.layers):
-        at, below = f.record(i), f.record(i - 1)
-        inputs = (table[f.INPUTS_AT], table[f.INPUTS_STEP]) if i == 0 else table[[below + f.VALUES_AT, below + f.STEP]]
-        deltas = table[[at + f.SLOPES_AT, at + f.STEP]]
-        left, right = (inputs, deltas) if table[at + f.SUMS_M] == layer.n_in else (deltas, inputs)
-        table[[at + f.LEFT_AT, at + f.LEFT_STEP]], table[[at + f.RIGHT_AT, at + f.RIGHT_STEP]] = left, right
-    table[f.INPUT_DELTAS_AT] = memory.take(rows * table[f.INPUTS_STEP])

@@ -27,7 +27,7 @@ ORDER = [
         "kernels.lanes",
     ),
     *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.machine"),
-    *("plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
+    *("memory", "plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
     "peers",
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "bench", "cli"),
 ]

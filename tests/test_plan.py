@@ -51,9 +51,7 @@ def test_bounds():
     for batch in all_layouts():
         assert batch.chunk_blocks * batch.block_rows <= 8192
         assert batch.n_slots <= MAX_SLOTS
-        if batch.family == "panels":
-            assert batch.n_slots == 1
-        elif batch.n_blocks >= 8:
+        if batch.family == "lanes" and batch.n_blocks >= 8:
             assert batch.n_slots >= 8
         assert batch.n_slots == 1 or batch.n_slots * 8 * batch.fields[f.N_PARAMETERS] <= TOTALS_BYTES
 
@@ -62,9 +60,8 @@ def shares(batch, plan):
     """For each step of a program the items that every worker takes: (step, [range of worker 0, ...])."""
     table, n = plan.fields, plan.n_workers
     for phase, stretch, first, count, _ in plan.steps:
-        if phase == f.BLOCKS and batch.family == "panels":
-            chunk_end = stretch - stretch % batch.chunk_blocks + batch.chunk_blocks
-            stop = min(stretch + table[f.STRETCH_BLOCKS], chunk_end, batch.n_blocks)
+        if phase == f.BLOCKS and plan.n_stretch:
+            stop = min(stretch + plan.n_stretch, batch.n_blocks)
             bounds = [stretch + (stop - stretch) * w // n for w in range(n + 1)]
         elif phase == f.BLOCKS:
             bounds = [min(batch.n_slots * w // n * batch.slot_blocks, batch.n_blocks) for w in range(n + 1)]
@@ -78,7 +75,7 @@ def shares(batch, plan):
 
 @pytest.mark.parametrize("n_threads", THREADS)
 def test_every_block_and_unit_has_its_turn_once(n_threads):
-    """Over all steps of a program and all workers; with panels every stretch has all its units after its blocks."""
+    """Over all steps of a program and all workers; every stretch has all its units after its blocks."""
     for batch in all_layouts():
         if batch.n_blocks > 20_000:
             continue
@@ -97,7 +94,7 @@ def test_every_block_and_unit_has_its_turn_once(n_threads):
         assert sorted(blocks) == list(range(batch.n_blocks))
         for items in units.values():
             assert sorted(items) == list(range(plan.fields[f.N_UNITS]))
-        assert bool(units) == (batch.family == "panels")
+        assert bool(units) == bool(plan.n_stretch)
 
 
 @pytest.mark.parametrize("n_threads", THREADS)
@@ -128,7 +125,7 @@ def test_threads_are_busy(net, n_rows, n_threads):
     busy = spent = 0.0
     unit = batch.operations_per_block * 0.5 / float(plan.fields[f.N_UNITS] or 1)
     for (phase, _stretch), parts in shares(batch, plan):
-        n_blocks = plan.fields[f.STRETCH_BLOCKS]
+        n_blocks = plan.n_stretch
         cost = batch.operations_per_block if phase == f.BLOCKS else unit * n_blocks
         busy += cost * sum(map(len, parts))
         spent += cost * max(map(len, parts)) * n_threads
@@ -141,9 +138,12 @@ def test_memory_holds_what_the_program_uses():
         for n_threads in (1, 2, 64):
             plan = schedule(batch, n_threads)
             table = plan.fields
-            n_regions = max(plan.n_workers, int(table[f.STRETCH_BLOCKS]))
+            n_regions = max(plan.n_workers, plan.n_stretch)
             assert plan.n_elements == table[f.REGIONS_AT] + n_regions * table[f.REGION_SIZE]
-            assert table[f.STRETCH_BLOCKS] <= batch.chunk_blocks
+            n_sums = 1 if plan.n_stretch else plan.n_workers
+            if batch.family == "tiles":
+                assert table[f.REGIONS_AT] == table[f.SUMS_AT] + n_sums * table[f.SUMS_SIZE]
+            assert table[f.STRETCH_BLOCKS] == plan.n_stretch <= batch.n_blocks
 
 
 def test_samples_in_lanes_depend_on_the_network_alone():
@@ -161,9 +161,10 @@ def test_samples_in_lanes_depend_on_the_network_alone():
 def test_layout_never_sees_threads():
     """Its arguments are the network, the rows, the dtype and the CPU; and threads change nothing that touches bits."""
     assert list(inspect.signature(layout.__wrapped__).parameters) == ["net", "n_rows", "dtype", "cpu"]
-    free = {f.STRETCH_BLOCKS, f.N_UNITS, f.UNIT_M, f.UNIT_N}
+    free = {f.STRETCH_BLOCKS, f.N_UNITS, f.REGIONS_AT}
+    of_layers = (f.FIRST_UNIT, f.UNIT_M, f.UNIT_N)
     for batch in all_layouts():
-        free_of_layers = {f.record(i) + f.FIRST_UNIT for i in range(batch.fields[f.N_LAYERS])}
+        free_of_layers = {f.record(i) + field for i in range(batch.fields[f.N_LAYERS]) for field in of_layers}
         for n_threads in THREADS:
             changed = np.flatnonzero(schedule(batch, n_threads).fields != batch.fields)
             assert set(changed.tolist()) <= free | free_of_layers

@@ -12,7 +12,6 @@ from .across import first, total
 from .elementwise import bring_nearer
 from .fields import (
     BLOCK_ROWS,
-    CHUNK_BLOCKS,
     FAMILY,
     GRADIENT,
     HAS_LABELS,
@@ -89,14 +88,13 @@ def forward_and_loss(call, base, packed, row, n_rows):
 
 
 @kernel
-def add_losses(call, base, sum_at, is_first, row, n_rows):
-    """The block's losses into one of the sums of losses, or each into `out`."""
+def add_losses(call, base, block, row, n_rows):
+    """The sum of the block's losses, and each into `out` where wanted."""
     losses_at = base + call.plan[LOSSES_AT]
     added = splat(call.memory, 0.0)
     for i in range(0, n_rows, register_size(call.memory)):
         added = added + first(load(call.memory, losses_at + i), n_rows - i)
-    before = 0.0 if is_first else call.totals[sum_at]
-    call.totals[sum_at] = before + total(added)
+    call.totals[loss_sums_at(call.plan) + block] = total(added)
     if call.plan[MODE] == LOSS_EACH:
         for i in range(n_rows):
             call.out[row + i] = call.memory[losses_at + i]
@@ -110,28 +108,25 @@ def blocks_of_slots(call, worker, n_workers, first, count):
     """
     plan = call.plan
     base = plan[REGIONS_AT] + worker * plan[REGION_SIZE]
-    if first == 0:
-        if plan[FAMILY] == LANES:
-            lanes.pack_weights(plan, call.vector, call.memory, base)
-        else:
-            tiles.pack_weights(plan, call.vector, call.memory, base, 0, plan[N_STRIPS])
+    in_lanes = plan[FAMILY] == LANES
+    packed, sums_base = (base, base) if in_lanes else (0, worker * plan[SUMS_SIZE])
+    if in_lanes and first == 0:
+        lanes.pack_weights(plan, call.vector, call.memory, base)
     start = plan[N_SLOTS] * worker // n_workers * plan[SLOT_BLOCKS]
     stop = smaller(plan[N_SLOTS] * (worker + 1) // n_workers * plan[SLOT_BLOCKS], plan[N_BLOCKS])
     for block in range(start + first, smaller(start + first + count, stop)):
         row = block * plan[BLOCK_ROWS]
         n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
-        status = forward_and_loss(call, base, base, row, n_rows)
+        status = forward_and_loss(call, base, packed, row, n_rows)
         if status != 0:
             return status
         if gives_outputs(plan):
             continue
-        slot = block // plan[SLOT_BLOCKS]
-        in_slot = block - slot * plan[SLOT_BLOCKS]
-        add_losses(call, base, loss_sums_at(plan) + slot, in_slot == 0, row, n_rows)
+        add_losses(call, base, block, row, n_rows)
         if plan[MODE] == GRADIENT:
-            gradient(call, base, slot * plan[N_PARAMETERS], block, in_slot, n_rows)
+            gradient(call, base, sums_base, block, n_rows)
         if plan[WANTS_INPUTS]:
-            input_gradient(call, base, base, row, n_rows, plan[MODE] == GRADIENT)
+            input_gradient(call, base, packed, row, n_rows, plan[MODE] == GRADIENT)
     return 0
 
 
@@ -148,39 +143,36 @@ def input_gradient(call, base, packed, row, n_rows, has_deltas):
 
 
 @kernel
-def loss_sums_at(plan):
-    """Where the sums of losses start in the totals: behind the slots."""
-    return plan[N_SLOTS] * plan[N_PARAMETERS]
-
-
-@kernel
-def gradient(call, base, totals_at, block, in_slot, n_rows):
+def gradient(call, base, sums_base, block, n_rows):
     """Backward through the block into the chunk's sums, which go to the slot's totals with the chunk's last block."""
     plan, memory = call.plan, call.memory
-    if in_slot % plan[CHUNK_BLOCKS] == 0:
-        sums.zero(memory, base + plan[SUMS_AT], plan[SUMS_SIZE])
-    is_last = in_slot + 1 == plan[SLOT_BLOCKS] or block + 1 == plan[N_BLOCKS]
-    folds = is_last or (in_slot + 1) % plan[CHUNK_BLOCKS] == 0
-    is_first = in_slot < plan[CHUNK_BLOCKS]
+    if sums.starts_chunk(plan, block):
+        sums.zero(memory, sums_base + plan[SUMS_AT], plan[SUMS_SIZE])
     if plan[FAMILY] == LANES:
-        if in_slot == 0:
-            sums.zero(call.totals, totals_at, plan[N_PARAMETERS])
         lanes.gradient_of_block(plan, memory, base)
-        if folds:
-            lanes.fold(plan, call.vector, memory, base, call.totals, totals_at)
+        if sums.ends_chunk(plan, block):
+            if sums.is_first_chunk(plan, block):
+                sums.zero(call.totals, sums.totals_of(plan, block), plan[N_PARAMETERS])
+            lanes.fold(plan, call.vector, memory, base, call.totals, sums.totals_of(plan, block))
     else:
         for back in range(plan[N_LAYERS]):
             layer = plan[N_LAYERS] - 1 - back
             if not plan[HAS_LABELS]:
                 bring_nearer(call.y, *tiles.part_of_next(plan, block * plan[BLOCK_ROWS], plan[N_OUTPUTS], back))
-            sums.add_block(plan, memory, base, base, layer, n_rows)
+            sums.add_block(plan, memory, base, sums_base, layer, n_rows)
             if layer > 0:
-                tiles.deltas_below(plan, memory, base, base, layer, n_rows)
-        if folds:
-            sums.fold(plan, memory, base, call.totals, totals_at, is_first)
+                tiles.deltas_below(plan, memory, base, 0, layer, n_rows)
+        if sums.ends_chunk(plan, block):
+            sums.fold(plan, memory, sums_base, call.totals, block)
 
 
-# -- panels: what workers share of a stretch -------------------------------------------------------------------------
+@kernel
+def loss_sums_at(plan):
+    """Where the blocks' sums of losses start in the totals: behind the slots."""
+    return plan[N_SLOTS] * plan[N_PARAMETERS]
+
+
+# -- stretches: what workers share -----------------------------------------------------------------------------------
 
 
 @kernel
@@ -193,9 +185,8 @@ def pack_for_all(call, worker, n_workers):
 
 @kernel
 def end_of_stretch(plan, start):
-    """Behind the last block of the stretch that starts at a block: it ends with its chunk, if not before."""
-    chunk = start - start % plan[CHUNK_BLOCKS] + plan[CHUNK_BLOCKS]
-    return smaller(smaller(start + plan[STRETCH_BLOCKS], chunk), plan[N_BLOCKS])
+    """Behind the last block of the stretch that starts at a block."""
+    return smaller(start + plan[STRETCH_BLOCKS], plan[N_BLOCKS])
 
 
 @kernel
@@ -213,14 +204,7 @@ def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
         if status != 0:
             return status
         if not gives_outputs(plan):
-            add_losses(
-                call,
-                base,
-                loss_sums_at(plan) + (stretch + k) % plan[CHUNK_BLOCKS],
-                stretch < plan[CHUNK_BLOCKS],
-                row,
-                n_rows,
-            )
+            add_losses(call, base, stretch + k, row, n_rows)
         if plan[MODE] == GRADIENT:
             tiles.deltas_of_block(plan, call.memory, base, 0, n_rows)
         if plan[WANTS_INPUTS]:

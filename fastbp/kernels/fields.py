@@ -3,21 +3,20 @@
 The header describes the batch and the call; then each layer l = 0, 1, ... has a record that starts at record(l).
 
 Memory of a call is one array of the parameters' dtype: regions for blocks on their way, and offsets ending in _AT are
-relative to a block's region. LANES and TILES give each worker a region, which starts with its copy of the packed
-weights and ends with its sums of gradients. PANELS gives one to every block of a stretch of the batch; in front of them
-lie the packed weights and the sums, which all share.
+relative to a block's region. LANES gives each worker a region with everything. With TILES the packed weights come
+first, which all workers share; then sums of gradients, for each worker, or where workers share them for all; then the
+regions, one for each worker, or one for every block of a stretch of the batch.
 """
 
 # -- header ----------------------------------------------------------------------------------------------------------
 (
-    FAMILY,  # which kernels: LANES, TILES or PANELS
+    FAMILY,  # which kernels: LANES or TILES
     N_ROWS,  # samples of the batch
     BLOCK_ROWS,  # samples that pass through the network together
     N_BLOCKS,
     CHUNK_BLOCKS,  # blocks summed in the working dtype
     SLOT_BLOCKS,  # blocks of a slot, summed in float64; a multiple of CHUNK_BLOCKS unless there is one chunk
     N_SLOTS,
-    N_LOSSES,  # sums of losses: one a slot; with PANELS one for each block of a chunk
     N_LAYERS,
     N_INPUTS,
     N_OUTPUTS,
@@ -32,21 +31,19 @@ lie the packed weights and the sums, which all share.
     TARGETS_AT,  # the block's targets, rows as far apart as the last layer's
     WEIGHTS_AT,  # sample weights of the block, 0 behind its last row
     LOSSES_AT,  # losses of the block's rows
-    SUMS_AT,  # the chunk's sums of gradients; with PANELS in memory, as are those of each layer
-    SUMS_SIZE,
+    SUMS_AT,  # the chunk's sums of gradients; with TILES in memory, as are those of each layer
+    SUMS_SIZE,  # from one worker's to the next
     INPUT_DELTAS_AT,  # dL/dx of the block, rows INPUTS_STEP apart
     ZEROS_AT,  # in the packed weights: a row of zeros as long as the widest layer
     N_STRIPS,  # of the packed weights: columns of all matrices, in registers
-    STRETCH_BLOCKS,  # PANELS only: blocks that are kept, of one chunk; these and the next three change no bit
-    N_UNITS,  # of the weight gradients: parts for workers to share
-    UNIT_M,  # rows of a unit
-    UNIT_N,  # columns of a unit, a multiple of a wide tile's
+    STRETCH_BLOCKS,  # blocks that are kept while workers share them, 0 where each has whole slots; changes no bit
+    N_UNITS,  # of the weight gradients: parts for workers to share, no bit either
     MODE,  # of the call: what to compute
     HAS_LABELS,  # of the call: targets are labels
     HAS_WEIGHTS,  # of the call: samples have weights
     WANTS_INPUTS,  # of the call: dL/dx as well
     HEADER,
-) = range(36)
+) = range(33)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
@@ -81,8 +78,10 @@ lie the packed weights and the sums, which all share.
     BIAS_SUMS_AT,  # dL/db of the chunk, (padded,)
     FIRST_STRIP,  # of the layer, of N_STRIPS
     FIRST_UNIT,  # of the layer, of N_UNITS
+    UNIT_M,  # rows of a unit
+    UNIT_N,  # columns of a unit, a multiple of a wide tile's
     RECORD,
-) = range(32)
+) = range(34)
 
 
 def record(layer):
@@ -90,7 +89,7 @@ def record(layer):
     return HEADER + RECORD * layer
 
 
-LANES, TILES, PANELS = range(3)
+LANES, TILES = range(2)
 
 # -- constants: one array of float64 ---------------------------------------------------------------------------------
 SCALE, L1, L2, LOSS_PARAMETER, ACTIVATION_PARAMETERS = range(5)

@@ -13,17 +13,16 @@ from .blocks import Call, blocks_of_slots, blocks_of_stretch, loss_sums_at, pack
 from .fields import (
     BLOCKS,
     COUNT,
-    FAMILY,
     FIRST,
     GRADIENT,
     MODE,
     N_PARAMETERS,
     PACK,
-    PANELS,
     PHASE,
     SCALE,
     STEP_SIZE,
     STRETCH,
+    STRETCH_BLOCKS,
     UNITS,
 )
 from .reduction import reduce, units_of_stretch
@@ -47,7 +46,7 @@ def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d
     """
     call = Call(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
     if phase == BLOCKS:
-        if plan[FAMILY] == PANELS:
+        if plan[STRETCH_BLOCKS] > 0:
             return blocks_of_stretch(call, stretch, worker, n_workers, first, count)
         return blocks_of_slots(call, worker, n_workers, first, count)
     if phase == PACK:

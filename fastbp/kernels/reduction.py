@@ -11,7 +11,6 @@ from .blocks import end_of_stretch, gives_outputs, loss_sums_at
 from .fields import (
     BIAS,
     BIASES,
-    FAMILY,
     FIRST_UNIT,
     GRADIENT,
     L1,
@@ -20,13 +19,12 @@ from .fields import (
     N_BLOCKS,
     N_IN,
     N_LAYERS,
-    N_LOSSES,
     N_OUT,
     N_PARAMETERS,
     N_SLOTS,
     N_UNITS,
-    PANELS,
     SCALE,
+    STRETCH_BLOCKS,
     SUMS_M,
     SUMS_N,
     SUMS_STEP_M,
@@ -48,7 +46,7 @@ def units_of_stretch(call, stretch, worker, n_workers, first, count):
     for unit in range(start, smaller(start + count, plan[N_UNITS] * (worker + 1) // n_workers)):
         layer = tiles.layer_of(plan, FIRST_UNIT, unit)
         sums.add_unit(plan, call.memory, stretch, stop, layer, unit, call.totals)
-        if stop == plan[N_BLOCKS]:
+        if stop == plan[N_BLOCKS] and plan[N_SLOTS] == 1:
             finish_unit(call, layer, unit)
 
 
@@ -58,8 +56,8 @@ def finish_unit(call, layer, unit):
     plan = call.plan
     at = record(layer)
     m, j = sums.unit_row(plan, layer, unit), sums.unit_column(plan, layer, unit)
-    n_n = smaller(plan[UNIT_N], plan[at + SUMS_N] - j)
-    for i in range(m, smaller(m + plan[UNIT_M], plan[at + SUMS_M])):
+    n_n = smaller(plan[at + UNIT_N], plan[at + SUMS_N] - j)
+    for i in range(m, smaller(m + plan[at + UNIT_M], plan[at + SUMS_M])):
         start = plan[at + WEIGHTS] + i * plan[at + SUMS_STEP_M] + j * plan[at + SUMS_STEP_N]
         finish(call, start, plan[at + SUMS_STEP_N], n_n, True)
     if plan[BIAS] and unit == plan[at + FIRST_UNIT]:
@@ -85,8 +83,9 @@ def reduce(call, worker, n_workers):
     if gives_outputs(plan):
         return
     if worker == 0:
-        merge(call.totals, loss_sums_at(plan), 1, plan[N_LOSSES], 0, 1)
-    if plan[MODE] != GRADIENT or plan[FAMILY] == PANELS:
+        merge(call.totals, loss_sums_at(plan), 1, plan[N_BLOCKS], 0, 1)
+    has_finished_units = plan[STRETCH_BLOCKS] > 0 and plan[N_SLOTS] == 1
+    if plan[MODE] != GRADIENT or has_finished_units:
         return
     first, last = n * worker // n_workers, n * (worker + 1) // n_workers
     merge(call.totals, 0, n, plan[N_SLOTS], first, last)

@@ -18,6 +18,7 @@ from .fields import (
     N_BLOCKS,
     N_LAYERS,
     N_OUT,
+    N_PARAMETERS,
     N_ROWS,
     PADDED,
     REGION_SIZE,
@@ -25,6 +26,7 @@ from .fields import (
     RIGHT_AT,
     RIGHT_STEP,
     SLOPES_AT,
+    SLOT_BLOCKS,
     STEP,
     SUMS_HEIGHT,
     SUMS_M,
@@ -75,8 +77,33 @@ def add_biases(plan, memory, base, sums, layer, n_rows):
 
 
 @kernel
-def fold(plan, memory, sums, totals, totals_at, is_first):
-    """Add the chunk's sums to the slot's totals; the first chunk's are what the totals start from."""
+def starts_chunk(plan, block):
+    """Whether a block is the first one of its chunk."""
+    return block % plan[SLOT_BLOCKS] % plan[CHUNK_BLOCKS] == 0
+
+
+@kernel
+def ends_chunk(plan, block):
+    """Whether a block is the last one of its chunk, be it of its slot or of the batch."""
+    return starts_chunk(plan, block + 1) or block + 1 == plan[N_BLOCKS]
+
+
+@kernel
+def is_first_chunk(plan, block):
+    """Whether the totals of the block's slot start with its chunk."""
+    return block % plan[SLOT_BLOCKS] < plan[CHUNK_BLOCKS]
+
+
+@kernel
+def totals_of(plan, block):
+    """Where the totals of the block's slot start."""
+    return block // plan[SLOT_BLOCKS] * plan[N_PARAMETERS]
+
+
+@kernel
+def fold(plan, memory, sums, totals, block):
+    """Add the sums of the chunk that ends with a block to its slot's totals; the first chunk's are their start."""
+    totals_at, is_first = totals_of(plan, block), is_first_chunk(plan, block)
     for layer in range(plan[N_LAYERS]):
         at = record(layer)
         fold_part(
@@ -118,52 +145,56 @@ def add_row(memory, sums_at, n, totals, at, step, is_first):
         totals[at + k * step] = before + memory[sums_at + k]
 
 
-# -- units: parts of a layer's sums, with PANELS ---------------------------------------------------------------------
+# -- units: parts of a layer's sums, where workers share a stretch ---------------------------------------------------
 
 
 @kernel
 def unit_row(plan, layer, unit):
     """The first row of a unit of sums: units of the same columns follow each other."""
-    return (unit - plan[record(layer) + FIRST_UNIT]) % units_high(plan, layer) * plan[UNIT_M]
+    at = record(layer)
+    return (unit - plan[at + FIRST_UNIT]) % units_high(plan, layer) * plan[at + UNIT_M]
 
 
 @kernel
 def unit_column(plan, layer, unit):
     """The first column of a unit of sums."""
-    return (unit - plan[record(layer) + FIRST_UNIT]) // units_high(plan, layer) * plan[UNIT_N]
+    at = record(layer)
+    return (unit - plan[at + FIRST_UNIT]) // units_high(plan, layer) * plan[at + UNIT_N]
 
 
 @kernel
 def units_high(plan, layer):
     """Units of the same columns."""
-    return (plan[record(layer) + SUMS_M] + plan[UNIT_M] - 1) // plan[UNIT_M]
+    at = record(layer)
+    return (plan[at + SUMS_M] + plan[at + UNIT_M] - 1) // plan[at + UNIT_M]
 
 
 @kernel
 def add_unit(plan, memory, start, stop, layer, unit, totals):
-    """Add the blocks start to stop - 1 to a unit of the chunk's sums, and a whole chunk's to the totals.
+    """Add the blocks start to stop - 1 to a unit of the chunk's sums, and a whole chunk's to its slot's totals.
 
     The first unit of a layer has the biases.
     """
     at = record(layer)
     m, j = unit_row(plan, layer, unit), unit_column(plan, layer, unit)
-    n_m, last = smaller(plan[UNIT_M], plan[at + SUMS_M] - m), smaller(j + plan[UNIT_N], plan[at + SUMS_PADDED])
+    n_m = smaller(plan[at + UNIT_M], plan[at + SUMS_M] - m)
+    last = smaller(j + plan[at + UNIT_N], plan[at + SUMS_PADDED])
     has_biases = plan[BIAS] and unit == plan[at + FIRST_UNIT]
-    if start % plan[CHUNK_BLOCKS] == 0:
-        zero_part(plan, memory, layer, m, n_m, j, last)
-        if has_biases:
-            zero(memory, plan[at + BIAS_SUMS_AT], plan[at + PADDED])
     for block in range(start, stop):
         n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - block * plan[BLOCK_ROWS])
         base = plan[REGIONS_AT] + (block - start) * plan[REGION_SIZE]
+        if starts_chunk(plan, block):
+            zero_part(plan, memory, layer, m, n_m, j, last)
+            if has_biases:
+                zero(memory, plan[at + BIAS_SUMS_AT], plan[at + PADDED])
         add_part(plan, memory, base, 0, layer, n_rows, m, n_m, j, last)
         if has_biases:
             add_biases(plan, memory, base, 0, layer, n_rows)
-    if stop % plan[CHUNK_BLOCKS] == 0 or stop == plan[N_BLOCKS]:
-        is_first = start < plan[CHUNK_BLOCKS]
-        fold_part(plan, memory, 0, layer, m, n_m, j, last, totals, 0, is_first)
-        if has_biases:
-            fold_biases(plan, memory, 0, layer, totals, 0, is_first)
+        if ends_chunk(plan, block):
+            totals_at, is_first = totals_of(plan, block), is_first_chunk(plan, block)
+            fold_part(plan, memory, 0, layer, m, n_m, j, last, totals, totals_at, is_first)
+            if has_biases:
+                fold_biases(plan, memory, 0, layer, totals, totals_at, is_first)
 
 
 @kernel

@@ -7,9 +7,9 @@ way back the slopes turn into what the layer below needs:
     dZ_{l-1} = (dZ_l W_l^T) * slope_{l-1}
     dW_l += A_{l-1}^T dZ_l,   db_l += sum dZ_l
 
-With the family TILES a worker does all of that to one block after another. With PANELS, for wide networks and small
-batches, the blocks of a stretch of the batch are kept after dZ, and then the weight gradients are shared out by units:
-UNIT_M rows and UNIT_N columns of one layer's dW, summed over the whole stretch by one worker.
+A worker that has whole slots does all of that to one block after another. Where workers share a stretch of the batch,
+its blocks are kept after dZ, and then the weight gradients are shared out by units: UNIT_M rows and UNIT_N columns of
+one layer's dW, summed over the whole stretch by one worker.
 
 `base` is where the block's region starts in memory, `packed` where the packed weights do.
 """
