@@ -45,8 +45,13 @@ def as_inputs(x: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray:
     if not canonical:
         x = _real_array("x", x)
     if x.ndim != 2 or x.shape[1] != n_inputs or x.shape[0] == 0:
-        raise _input_shape_error(x, n_inputs)
+        raise input_shape_error(x, n_inputs)
     return x if canonical else _cast("x", x, dtype)
+
+
+def as_numbers(name: str, values: Any, dtype: np.dtype) -> np.ndarray:
+    """Values of any shape as a canonical array in `dtype`."""
+    return _cast(name, _real_array(name, values), dtype)
 
 
 def first_bad_row(x: np.ndarray) -> tuple[int, int, float] | None:
@@ -298,7 +303,7 @@ def _overflow_error(name: str, array: np.ndarray, dtype: np.dtype) -> InputError
     )
 
 
-def _input_shape_error(x: np.ndarray, n_inputs: int) -> InputError:
+def input_shape_error(x: np.ndarray, n_inputs: int) -> InputError:
     wanted = f"x must have shape (N, {n_inputs}), one row a sample, one column a feature; got {_came(x)}"
     if x.ndim < 2:
         return InputError(f"{wanted}. Write x.reshape(1, -1) for one sample, x.reshape(-1, 1) for one feature")

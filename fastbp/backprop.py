@@ -1,6 +1,7 @@
 """Forward, loss and gradient of user arrays: through the door and the plan to the fused kernels.
 
-All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it. `n_threads` is the
+All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it, and may be sparse, of
+any format of scipy.sparse: the first layer's work then follows the numbers stored (`fastbp.csr`). `n_threads` is the
 number of threads (default: `fastbp.set_num_threads`, FASTBP_NUM_THREADS, Numba's setting); results have the same bits
 for any number. A `workspace` keeps scratch memory between calls and serves one call at a time.
 """
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _jit, arrays
+from . import _jit, arrays, csr
+from .csr import CSR
 from .errors import InputError
 from .kernels import fields, fused
 from .kernels.elementwise import PULLBACK
@@ -97,8 +99,7 @@ def value_and_grad(
     else:
         if not isinstance(out, Parameters):
             raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
-        inputs = (call.vector, call.x, call.y, call.sample_weight)
-        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, inputs)
+        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, call.inputs)
     scale = call.scale(reduction)
     penalties = (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
     total = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)
@@ -116,9 +117,9 @@ def input_grad(
     arrays.check_reduction(reduction, ("mean", "sum"))
     call = Data(net, params, x, y, sample_weight)
     if out is None:
-        out = np.empty_like(call.x)
+        out = np.empty(call.x.shape, call.vector.dtype)
     else:
-        arrays.as_out(out, call.x.shape, call.vector.dtype, (call.vector, call.x, call.y, call.sample_weight))
+        arrays.as_out(out, call.x.shape, call.vector.dtype, call.inputs)
     _run(net, call, fields.LOSS_SUM, None, (call.scale(reduction),), n_threads, workspace, d_x=out)
     return out
 
@@ -137,7 +138,7 @@ def vjp(
     pullback may be called many times, and later; params are kept as they are now, x must not be changed until then.
     """
     params = params.copy() if isinstance(params, Parameters) else params
-    x = arrays.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)
+    x = csr.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)
     y_pred = forward(net, params, x, n_threads=n_threads, workspace=workspace)
     link = net.loss_function.link
 
@@ -152,7 +153,7 @@ def vjp(
             d_z = y_pred * (d_z - (d_z * y_pred).sum(axis=1, keepdims=True))
         elif link == "exp":
             d_z = d_z * y_pred
-        d_x = np.empty_like(x)
+        d_x = np.empty(x.shape, params.dtype)
         return pullback(net, params, x, d_z, d_x=d_x, n_threads=n_threads, workspace=workspace), d_x
 
     return y_pred, pull
@@ -214,12 +215,13 @@ def descend(
 class Data:
     """The arrays of a call, as the door let them in."""
 
-    __slots__ = ("flat", "sample_weight", "vector", "x", "y")
+    __slots__ = ("flat", "sample_weight", "stored", "vector", "x", "y")
 
     def __init__(self, net: MLP, params: Parameters, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.vector = vector = _vector_of(net, params)
         dtype = vector.dtype
-        self.x = x = arrays.as_inputs(x, net.n_inputs, dtype)
+        self.x = x = csr.as_inputs(x, net.n_inputs, dtype)
+        self.stored = x.stored_per_row if type(x) is CSR else 0
         empty = vector[:0]
         self.y = y = empty if y is None else arrays.as_targets(y, net, len(x), dtype)
         self.sample_weight = empty
@@ -227,7 +229,12 @@ class Data:
             self.sample_weight = arrays.as_sample_weight(sample_weight, len(x), dtype)
         has_labels = y.dtype != dtype
         targets, labels = (empty, y) if has_labels else (y.reshape(-1), _NO_LABELS)
-        self.flat = (x.reshape(-1), targets, labels, self.sample_weight)
+        self.flat = (x.values if self.stored else x.reshape(-1), targets, labels, self.sample_weight)
+
+    @property
+    def inputs(self) -> tuple[np.ndarray, ...]:
+        """All arrays, none of which `out` may overlap."""
+        return self.vector, *self.flat
 
     def scale(self, reduction: str) -> float:
         """What the sum over samples is multiplied by."""
@@ -251,7 +258,7 @@ def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_thread
     if out is None:
         out = np.empty(shape, call.vector.dtype)
     else:
-        arrays.as_out(out, shape, call.vector.dtype, (call.vector, call.x))
+        arrays.as_out(out, shape, call.vector.dtype, call.inputs)
     _run(net, call, mode, out.reshape(-1), (), n_threads, workspace)
     return out
 
@@ -265,7 +272,7 @@ def _run(
     constants : scale, l1 and l2. loss_code replaces the network's. d_x (N, n_inputs) takes dL/dx.
     """
     threads = _jit.resolve_threads(n_threads)
-    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, threads) as batch:
+    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, threads, call.stored) as batch:
         code = net.loss_function.code if loss_code is None else loss_code
         nothing = call.vector[:0]
         arguments = batch.arguments(
@@ -303,7 +310,7 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
 def _data_error(net: MLP, call: Data, status: int) -> InputError:
     """The error that names what the kernels found."""
     if status & fields.BAD_INPUT:
-        return arrays.not_finite_error("x", call.x)
+        return call.x.error() if call.stored else arrays.not_finite_error("x", call.x)
     if call.y.dtype == np.int64:
         return arrays.bad_label_error(call.y, net.n_outputs)
     return arrays.target_value_error(call.y, net)

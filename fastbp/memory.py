@@ -9,6 +9,9 @@ import numpy as np
 from .kernels import fields as f
 from .network import MLP
 
+STRIP_REGISTERS = 4  # that kernels take together, as in `kernels.vector`
+MOST_SLICES = 64  # of sparse inputs: where each starts is noted for every row
+
 
 def rounded_up(n: int, multiple: int) -> int:
     """The smallest multiple that is not below n."""
@@ -82,13 +85,14 @@ def lanes_region(net: MLP, table: np.ndarray, strip: int, lanes: int) -> None:
     table[f.REGION_SIZE] = memory.size
 
 
-def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory) -> None:
+def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory, is_sparse: bool) -> None:
     """The packed weights, how many strips they have, and the form of the sums."""
     for i, layer in enumerate(net.layers):
         at, n_in, n_out = f.record(i), layer.n_in, layer.n_out
         table[at + f.PADDED_IN], table[at + f.WIDE_IN] = tiles.columns(n_in)
         table[at + f.PADDED], table[at + f.WIDE] = tiles.columns(n_out)
-        table[at + f.PANELS_AT] = packed.take(table[at + f.PADDED] * n_in)
+        if i > 0 or not is_sparse:  # which read W itself
+            table[at + f.PANELS_AT] = packed.take(table[at + f.PADDED] * n_in)
         table[at + f.BIASES_AT] = packed.take(table[at + f.PADDED])
         table[at + f.FIRST_STRIP] = table[f.N_STRIPS]
         n_columns = table[at + f.PADDED]
@@ -96,37 +100,48 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory) 
             table[at + f.TRANSPOSED_AT] = packed.take(table[at + f.PADDED_IN] * n_out)
         n_columns += table[at + f.PADDED_IN]
         table[f.N_STRIPS] += n_columns // tiles.lanes
-        if tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out):
+        if tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out) and (i > 0 or not is_sparse):
             n_m, n_n, steps = n_out, n_in, (1, n_out)
         else:
             n_m, n_n, steps = n_in, n_out, (n_out, 1)
         table[at + f.SUMS_M], table[at + f.SUMS_N], table[at + f.SUMS_HEIGHT] = n_m, n_n, tiles.rows(n_m)
         table[at + f.SUMS_PADDED], table[at + f.SUMS_WIDE] = tiles.columns(n_n)
+        if i == 0 and is_sparse and n_out > (strip := STRIP_REGISTERS * tiles.lanes):
+            table[at + f.SUMS_PADDED] = rounded_up(n_out, strip)
         table[at + f.SUMS_STEP_M], table[at + f.SUMS_STEP_N] = steps
     first = f.record(0)
     table[first + f.TRANSPOSED_AT] = packed.take(table[first + f.PADDED_IN] * table[first + f.N_OUT])
     table[f.ZEROS_AT] = packed.take(max(table[f.record(i) + f.PADDED_IN] for i in range(len(net.layers))))
 
 
-def tiles_memory(net: MLP, table: np.ndarray, block_rows: int, tiles: Tiles) -> None:
-    """The packed weights, the sums of one worker behind them, and the region of a block."""
+def tiles_memory(net: MLP, table: np.ndarray, block_rows: int, tiles: Tiles, slice_size: int) -> None:
+    """The packed weights, the sums of one worker behind them, and the region of a block.
+
+    slice_size : for sparse inputs, how many numbers of the first layer's weights to take at a time, else 0.
+    """
     memory = Memory(tiles.lanes)
-    _describe_panels(net, table, tiles, memory)
+    _describe_panels(net, table, tiles, memory, slice_size > 0)
     table[f.SUMS_AT] = memory.size
     for i in range(len(net.layers)):
         at = f.record(i)
         table[at + f.WEIGHT_SUMS_AT] = memory.take(table[at + f.SUMS_HEIGHT] * table[at + f.SUMS_PADDED])
         table[at + f.BIAS_SUMS_AT] = memory.take(table[at + f.PADDED])
     table[f.SUMS_SIZE] = memory.size - table[f.SUMS_AT]
-    _tiles_region(net, table, Memory(tiles.lanes), block_rows, tiles)
+    _tiles_region(net, table, Memory(tiles.lanes), block_rows, tiles, slice_size)
 
 
-def _tiles_region(net: MLP, table: np.ndarray, memory: Memory, rows: int, tiles: Tiles) -> None:
+def _tiles_region(net: MLP, table: np.ndarray, memory: Memory, rows: int, tiles: Tiles, slice_size: int) -> None:
     """A block's inputs, values, slopes, targets, weights and losses, and which of them make each layer's sums."""
     # One register more than needed, so that rows do not fall on the same cache sets.
     table[f.INPUTS_STEP] = step = tiles.rows(int(table[f.record(0) + f.PADDED_IN])) + tiles.lanes
     rows, last = tiles.rows(rows), len(net.layers) - 1
-    table[f.INPUTS_AT] = memory.take(rows * step)
+    if slice_size:
+        first = f.record(0)
+        table[f.SLICE] = max(slice_size // table[first + f.SUMS_PADDED], -(-net.n_inputs // MOST_SLICES))
+        table[f.N_SLICES] = -(-net.n_inputs // table[f.SLICE])
+        table[f.BOUNDS_AT] = memory.take(rows * (table[f.N_SLICES] + 1))
+    else:
+        table[f.INPUTS_AT] = memory.take(rows * step)
     for i in range(len(net.layers)):
         at = f.record(i)
         table[at + f.STEP] = step = table[at + f.PADDED] + tiles.lanes

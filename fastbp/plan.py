@@ -31,6 +31,8 @@ STRETCH_BYTES = 2**23  # of the blocks that are kept, to be found again in the c
 STRETCH_MIN_BLOCKS = 8  # even if they take more
 UNIT, SMALLEST_UNIT = 128, 32  # rows and columns of a unit of a weight gradient
 UNITS_PER_WORKER = 4
+SLICE_BYTES = 2**19  # of the first layer's weights or sums, for sparse inputs: they stay in a core's cache
+SPARSE_COST = 4  # an operation of theirs against one of a matrix product
 MOST_IDLE = 0.1  # of the workers' time, where slots are shared out
 FAMILIES = ("lanes", "tiles")
 REASONS = (
@@ -81,17 +83,21 @@ class Schedule:
 
 
 @functools.lru_cache(maxsize=256)
-def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
-    """The layout of `n_rows` samples of a network; `cpu` gives `vector_bytes`, and `wide` and `narrow`, the tiles."""
+def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0) -> Layout:
+    """The layout of `n_rows` samples of a network; `cpu` gives `vector_bytes`, and `wide` and `narrow`, the tiles.
+
+    stored : for sparse inputs, about how many numbers a row has; touches no bit.
+    """
     lanes = cpu.vector_bytes // dtype.itemsize
     table = np.zeros(f.record(len(net.layers)), np.int64)
     memory.describe_layers(net, table)
-    if _fits_lanes(net, lanes):
+    if _fits_lanes(net, lanes) and not stored:
         family, block_rows = f.LANES, 4 * lanes
         memory.lanes_region(net, table, block_rows, lanes)
     else:
         family, block_rows = f.TILES, _block_rows(n_rows)
-        memory.tiles_memory(net, table, block_rows, memory.Tiles(lanes, cpu.wide, cpu.narrow))
+        tiles = memory.Tiles(lanes, cpu.wide, cpu.narrow)
+        memory.tiles_memory(net, table, block_rows, tiles, SLICE_BYTES // dtype.itemsize if stored else 0)
     n_blocks = -(-n_rows // block_rows)
     sums_bytes = int(table[f.SUMS_SIZE]) * dtype.itemsize
     slot_blocks = _slot_blocks(net, n_blocks, 1 if family == f.TILES else MIN_SLOTS, sums_bytes)
@@ -111,6 +117,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
         f.N_PARAMETERS: net.n_parameters,
         f.BIAS: int(net.bias),
         f.LOSS: net.loss_function.code,
+        f.IS_SPARSE: int(stored > 0),
     }
     for name, value in header.items():
         table[name] = value
@@ -122,7 +129,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any) -> Layout:
         chunk_blocks=chunk_blocks,
         slot_blocks=slot_blocks,
         n_slots=n_slots,
-        operations_per_block=_operations(net) * block_rows,
+        operations_per_block=_operations(net, stored) * block_rows,
         region_bytes=int(table[f.INPUT_DELTAS_AT] or table[f.REGION_SIZE]) * dtype.itemsize,
         sums_bytes=sums_bytes,
         panel_columns=cpu.wide[1] * lanes,
@@ -167,7 +174,8 @@ def _slots_serve(batch: Layout, n_workers: int) -> bool:
     """Whether workers take whole slots: always with samples in the lanes, else if that keeps cores and caches busy."""
     a_worker = -(-batch.n_slots // n_workers)
     is_even = batch.n_slots >= (1 - MOST_IDLE) * a_worker * n_workers
-    return batch.family == "lanes" or (is_even and batch.sums_bytes <= SUMS_BYTES)
+    is_dense = not batch.fields[f.IS_SPARSE]
+    return batch.family == "lanes" or (is_even and is_dense and batch.sums_bytes <= SUMS_BYTES)
 
 
 def _slots_steps(batch: Layout, n_workers: int) -> Iterator[tuple[int, ...]]:
@@ -184,6 +192,8 @@ def _stretches_steps(batch: Layout, table: np.ndarray, n_workers: int) -> Iterat
     n_units = int(table[f.N_UNITS])
     for start in range(0, batch.n_blocks, int(table[f.STRETCH_BLOCKS])):
         n_blocks = min(int(table[f.STRETCH_BLOCKS]), batch.n_blocks - start)
+        if table[f.IS_SPARSE]:
+            yield from _windows(f.INPUTS, start, -(-n_blocks // n_workers), batch.operations_per_block)
         yield from _windows(f.BLOCKS, start, -(-n_blocks // n_workers), batch.operations_per_block)
         per_unit = n_blocks * batch.operations_per_block / n_units
         yield from _windows(f.UNITS, start, -(-n_units // n_workers), per_unit)
@@ -221,6 +231,9 @@ def _cut_units(table: np.ndarray, panel: int, n_workers: int) -> None:
             at = f.record(i)
             table[at + f.FIRST_UNIT] = table[f.N_UNITS]
             table[at + f.UNIT_M], table[at + f.UNIT_N] = size, max(1, size // panel) * panel
+            if i == 0 and table[f.IS_SPARSE]:
+                table[at + f.UNIT_M] = max(1, table[f.SLICE] * size // UNIT)
+                table[at + f.UNIT_N] = table[at + f.SUMS_PADDED]
             high, broad = table[at + f.SUMS_M] / table[at + f.UNIT_M], table[at + f.SUMS_PADDED] / table[at + f.UNIT_N]
             table[f.N_UNITS] += math.ceil(high) * math.ceil(broad)
         size //= 2
@@ -254,7 +267,8 @@ def _block_rows(n_rows: int) -> int:
     return min(BLOCK_ROWS, max(SMALLEST_BLOCK, memory.rounded_up(eighth, 16)))
 
 
-def _operations(net: MLP) -> float:
+def _operations(net: MLP, stored: int) -> float:
     """Operations a row: two for each weight forward, for its gradient and behind the first layer for the input's."""
-    products = sum(2 * (3 if i else 2) * layer.n_in * layer.n_out for i, layer in enumerate(net.layers))
+    first = (stored * SPARSE_COST or net.n_inputs) * net.layers[0].n_out
+    products = 4 * first + sum(6 * layer.n_in * layer.n_out for layer in net.layers[1:])
     return products + 30 * sum(layer.n_out for layer in net.layers)

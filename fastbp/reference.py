@@ -300,7 +300,7 @@ class _Layer(NamedTuple):
 
 
 def _layers(net: MLP, params: Parameters, x: Any) -> list[_Layer]:
-    a = np.asarray(x, dtype=params.dtype)
+    a = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=params.dtype)
     if a.ndim != 2 or a.shape[1] != net.n_inputs:
         raise InputError(f"x must have shape (N, {net.n_inputs}) for the network {net}; got {a.shape}")
     layers = []

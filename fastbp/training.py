@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays
+from . import arrays, csr
 from .backprop import Workspace, value_and_grad
 from .errors import DivergenceError, InputError
 from .network import MLP
@@ -57,7 +57,7 @@ def gradient_descent(
     for name, number in (("n_steps", n_steps), ("batch_size", batch_size)):
         if number is not None and number < 1:
             raise InputError(f"{name} must be a positive integer; got {number}")
-    x = arrays.as_inputs(x, net.n_inputs, params.dtype)
+    x = csr.as_inputs(x, net.n_inputs, params.dtype)
     y = arrays.as_targets(y, net, len(x), params.dtype)
     batches = itertools.islice(_batches(len(x), batch_size or len(x), seed), n_steps)
     return _descend(net, params, x, y, batches, learning_rate, n_threads)

@@ -27,33 +27,35 @@ class Workspace:
         self._batches: dict[Any, Batch] = {}
         self._in_use = threading.Lock()
 
-    def taken(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int) -> Batch:
+    def taken(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
         """A prepared batch, to be used as a context; StateError if another call is using this workspace."""
         if not self._in_use.acquire(blocking=False):
             raise StateError("this Workspace is in use by another call; give each thread a Workspace of its own")
         try:
-            key = (net, n_rows, dtype, n_threads)
+            key = (net, n_rows, dtype, n_threads, stored)
             batch = self._batches.get(key)
             if batch is None:
                 if len(self._batches) == _KEPT:
                     self._batches.pop(next(iter(self._batches)))
-                batch = self._batches[key] = Batch(net, n_rows, dtype, n_threads, self._in_use)
+                batch = self._batches[key] = Batch(net, n_rows, dtype, n_threads, stored, self._in_use)
             return batch
         except BaseException:
             self._in_use.release()
             raise
 
-    def batch(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int) -> Batch:
+    def batch(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
         """The prepared batch itself, to look at."""
-        with self.taken(net, n_rows, dtype, n_threads) as batch:
+        with self.taken(net, n_rows, dtype, n_threads, stored) as batch:
             return batch
 
 
 class Batch:
     """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
 
-    def __init__(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, in_use: threading.Lock) -> None:
-        self.layout: Layout = layout(net, n_rows, dtype, machine())
+    def __init__(
+        self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int, in_use: threading.Lock
+    ) -> None:
+        self.layout: Layout = layout(net, n_rows, dtype, machine(), stored)
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = fused.entries(dtype)
         self.address = self.entries.work.address()
@@ -84,8 +86,11 @@ class Batch:
         if wanted != self._wanted:
             self._wanted = wanted
             self.fields[fields.LOSS] = loss_code
-            self.fields[fields.MODE : fields.HEADER] = mode, *flags
+            self.fields[fields.MODE : fields.INDICES_ADDRESS] = mode, *flags
             self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
+        if call.stored:
+            addresses = call.x.indices.ctypes.data, call.x.starts.ctypes.data
+            self.fields[fields.INDICES_ADDRESS : fields.HEADER] = *addresses, len(call.x.indices)
         return self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, d_x, out
 
     def run_phase(self, phase: int, arguments: tuple[np.ndarray, ...]) -> None:

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import what stands above it, never below.
 ORDER = [
-    *("errors", "functions", "activations", "losses", "arrays", "network", "parameters", "reference"),
+    *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
     *("_cache", "_cpu", "_linking", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
@@ -20,6 +20,7 @@ ORDER = [
     *(
         "kernels.gemm",
         "kernels.custom",
+        "kernels.sparse",
         "kernels.tiles",
         "kernels.sums",
         "kernels.strips",

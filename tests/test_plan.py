@@ -98,6 +98,19 @@ def test_every_block_and_unit_has_its_turn_once(n_threads):
 
 
 @pytest.mark.parametrize("n_threads", THREADS)
+def test_sparse_inputs_are_taken_before_their_blocks(n_threads):
+    """Each step of blocks has the same one for the inputs in front of it; stored numbers touch nothing but steps."""
+    for n in ROWS[:-2]:
+        batch, other = (layout(NETS[3], n, F32, MACHINES[0], stored) for stored in (1, 512))
+        assert (batch.fields == other.fields).all()
+        steps = schedule(batch, n_threads).steps
+        inputs = [step[1:] for step in steps if step[f.PHASE] == f.INPUTS]
+        assert inputs == [step[1:] for step in steps if step[f.PHASE] == f.BLOCKS]
+        phases = [step[f.PHASE] for step in steps]
+        assert phases.index(f.INPUTS) < phases.index(f.BLOCKS)
+
+
+@pytest.mark.parametrize("n_threads", THREADS)
 def test_steps_are_short(n_threads):
     """No step has more than 2.5e9 operations of one thread, unless it is a single block or unit."""
     for batch in all_layouts():
@@ -160,7 +173,7 @@ def test_samples_in_lanes_depend_on_the_network_alone():
 
 def test_layout_never_sees_threads():
     """Its arguments are the network, the rows, the dtype and the CPU; and threads change nothing that touches bits."""
-    assert list(inspect.signature(layout.__wrapped__).parameters) == ["net", "n_rows", "dtype", "cpu"]
+    assert list(inspect.signature(layout.__wrapped__).parameters) == ["net", "n_rows", "dtype", "cpu", "stored"]
     free = {f.STRETCH_BLOCKS, f.N_UNITS, f.REGIONS_AT}
     of_layers = (f.FIRST_UNIT, f.UNIT_M, f.UNIT_N)
     for batch in all_layouts():

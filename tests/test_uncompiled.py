@@ -5,6 +5,7 @@ Run by itself, for coverage:  NUMBA_DISABLE_JIT=1 python -m pytest tests/test_un
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from cases import CASES, LECTURE, SMALL, Case, make_data
 
 import fastbp
@@ -44,6 +45,21 @@ def test_uncompiled_kernels_are_the_reference_s(case, dtype):
         case.net.predict(data.params, data.x, n_threads=1).shape
         == reference.predict(case.net, exact.params, exact.x).shape
     )
+
+
+@pytest.mark.parametrize("n_out", [5, 40, 70, 130])
+def test_uncompiled_sparse_inputs(n_out):
+    """Outputs that fill parts of a register, several of them, one strip and two: the bits of dense inputs."""
+    net, rng = fastbp.MLP((30, n_out, 1)), np.random.default_rng(0)
+    params, x, y = net.init(0), rng.standard_normal((5, 30)).astype(np.float32), rng.random(5).astype(np.float32)
+    x[rng.random(x.shape) < 0.8] = 0
+    value, grad = net.value_and_grad(params, sp.csr_array(x), y, n_threads=1)
+    wanted, wanted_grad = net.value_and_grad(params, x, y, n_threads=1)
+    assert value == wanted
+    np.testing.assert_array_equal(grad.vector, wanted_grad.vector)
+    bad = sp.csr_array(np.array([[np.nan] * 30], np.float32))
+    with pytest.raises(fastbp.errors.InputError, match="must be finite"):
+        net.forward(params, bad, n_threads=1)
 
 
 def test_uncompiled_functions_of_the_user_s_own():

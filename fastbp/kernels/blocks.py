@@ -7,14 +7,16 @@ chunk's to its slot's totals in float64. Who computes a slot changes no bit.
 from typing import Any, NamedTuple
 
 from .._jit import kernel
-from . import lanes, outputs, sums, tiles
+from . import lanes, outputs, sparse, sums, tiles
 from .across import first, total
 from .elementwise import bring_nearer
 from .fields import (
+    BAD_INPUT,
     BLOCK_ROWS,
     FAMILY,
     GRADIENT,
     HAS_LABELS,
+    IS_SPARSE,
     LANES,
     LOGITS,
     LOSS_EACH,
@@ -25,6 +27,7 @@ from .fields import (
     N_OUTPUTS,
     N_PARAMETERS,
     N_ROWS,
+    N_SLICES,
     N_SLOTS,
     N_STRIPS,
     REGION_SIZE,
@@ -162,7 +165,7 @@ def gradient(call, base, sums_base, block, n_rows):
             sums.add_block(plan, memory, base, sums_base, layer, n_rows)
             if layer > 0:
                 tiles.deltas_below(plan, memory, base, 0, layer, n_rows)
-        if sums.ends_chunk(plan, block):
+        if sums.ends_chunk(plan, block) and not sums.is_only_chunk(plan):
             sums.fold(plan, memory, sums_base, call.totals, block)
 
 
@@ -190,6 +193,25 @@ def end_of_stretch(plan, start):
 
 
 @kernel
+def sparse_inputs_of_stretch(call, stretch, worker, n_workers, first, count):
+    """z_1 of a worker's blocks of the stretch that starts at a block, from sparse inputs; returns a status."""
+    plan, memory = call.plan, call.memory
+    n_blocks = end_of_stretch(plan, stretch) - stretch
+    start = n_blocks * worker // n_workers + first
+    stop = smaller(start + count, n_blocks * (worker + 1) // n_workers)
+    for step in range(-1, plan[N_SLICES]):
+        for k in range(start, stop):
+            row = (stretch + k) * plan[BLOCK_ROWS]
+            n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
+            base = plan[REGIONS_AT] + k * plan[REGION_SIZE]
+            if step >= 0:
+                sparse.add_products(plan, call.vector, call.x, memory, base, row, n_rows, step)
+            elif not sparse.begin_block(plan, call.x, memory, base, 0, row, n_rows):
+                return BAD_INPUT
+    return 0
+
+
+@kernel
 def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
     """A worker's blocks of the stretch that starts at a block, as far as every layer's dZ; returns a status."""
     plan = call.plan
@@ -198,7 +220,8 @@ def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
     for k in range(start, smaller(start + count, n_blocks * (worker + 1) // n_workers)):
         row = (stretch + k) * plan[BLOCK_ROWS]
         n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
-        region = k if plan[MODE] == GRADIENT else worker  # whose values nobody needs any more can be written over
+        is_kept = plan[MODE] == GRADIENT or plan[IS_SPARSE]
+        region = k if is_kept else worker  # whose values nobody needs any more can be written over
         base = plan[REGIONS_AT] + region * plan[REGION_SIZE]
         status = forward_and_loss(call, base, 0, row, n_rows)
         if status != 0:

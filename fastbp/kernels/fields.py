@@ -23,6 +23,10 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     N_PARAMETERS,
     BIAS,  # 1 or 0
     LOSS,  # code of the loss
+    IS_SPARSE,  # whether the inputs are rows of compressed columns
+    SLICE,  # columns of sparse inputs that are taken together; changes no bit
+    N_SLICES,
+    BOUNDS_AT,  # int32: where each slice starts in each row of the block
     LOSS_ADDRESS,  # of the user's own loss
     REGIONS_AT,  # in memory: the first region
     REGION_SIZE,
@@ -42,8 +46,11 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     HAS_LABELS,  # of the call: targets are labels
     HAS_WEIGHTS,  # of the call: samples have weights
     WANTS_INPUTS,  # of the call: dL/dx as well
+    INDICES_ADDRESS,  # of the call's sparse inputs: the columns of the stored numbers, int32,
+    STARTS_ADDRESS,  # where each row starts among them, int64,
+    N_STORED,  # and how many there are
     HEADER,
-) = range(33)
+) = range(40)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
@@ -63,7 +70,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     VALUES_AT,  # z, then a of the block
     SLOPES_AT,  # a'(z) of the block, then dL/dz; of the output, dL/dz over z
     STEP,  # elements from one row of values or slopes to the next
-    WEIGHT_SUMS_AT,  # dL/dW of the chunk in panels of SUMS_HEIGHT rows
+    WEIGHT_SUMS_AT,  # dL/dW of the chunk in panels of SUMS_HEIGHT rows; one panel for sparse inputs
     SUMS_M,  # rows of those sums: inputs; or outputs where they are of W', which can take fewer tiles
     SUMS_HEIGHT,  # rounded up to whole tiles
     SUMS_N,  # columns
@@ -99,7 +106,7 @@ GRADIENT, LOSS_SUM, LOSS_EACH, RESPONSE, LOGITS = range(5)
 
 # -- a step of a program: what workers do together, before the next step begins ----------------------------------------
 PHASE, STRETCH, FIRST, COUNT, IS_SHARED, STEP_SIZE = range(6)
-PACK, BLOCKS, UNITS, REDUCE = range(4)
+PACK, INPUTS, BLOCKS, UNITS, REDUCE = range(5)
 
 # -- what was wrong with the data: bits of a status ------------------------------------------------------------------
 BAD_INPUT, BAD_TARGET = 1, 2

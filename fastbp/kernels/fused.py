@@ -9,12 +9,13 @@ from llvmlite import ir
 from numba import types
 
 from .._jit import Entry, entry, intrinsic, kernel, prange
-from .blocks import Call, blocks_of_slots, blocks_of_stretch, loss_sums_at, pack_for_all
+from .blocks import Call, blocks_of_slots, blocks_of_stretch, loss_sums_at, pack_for_all, sparse_inputs_of_stretch
 from .fields import (
     BLOCKS,
     COUNT,
     FIRST,
     GRADIENT,
+    INPUTS,
     MODE,
     N_PARAMETERS,
     PACK,
@@ -49,6 +50,8 @@ def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d
         if plan[STRETCH_BLOCKS] > 0:
             return blocks_of_stretch(call, stretch, worker, n_workers, first, count)
         return blocks_of_slots(call, worker, n_workers, first, count)
+    if phase == INPUTS:
+        return sparse_inputs_of_stretch(call, stretch, worker, n_workers, first, count)
     if phase == PACK:
         pack_for_all(call, worker, n_workers)
     elif phase == UNITS:

@@ -5,7 +5,8 @@
     load_strip(a, at)               a strip: STRIP_REGISTERS registers as one value, so that the pipes never wait
     load_spread(a, at, step), store_spread(a, at, step, v)
                                     a strip whose registers lie `step` apart, in rows of a matrix, say
-    load_part(a, at, n)             one register: n elements, fewer than it holds, then zeros; reads nothing else
+    load_part(a, at, n)             one register: n elements, if it holds more then zeros; reads nothing else
+    load_strip_part(a, at, n)       the same of a strip
     prefetch(a, at)                 brings a cache line nearer; `at` may lie anywhere
     load_even(a, at), load_odd(...) a strip of elements 0, 2, 4, ... or 1, 3, 5, ... from `at` on
     splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of a
@@ -129,15 +130,16 @@ def store_spread(typing, a, at, step, v):
     return types.void(a, types.intp, types.intp, v), emit
 
 
-@intrinsic(twin=lambda a, at, n: np.pad(a[at : at + n], (0, lanes(a.dtype) - n)))
-def load_part(typing, a, at, n):
-    vector = Vector(a.dtype, lanes(a.dtype))
+def _load_part(registers, a):
+    vector = Vector(a.dtype, registers * lanes(a.dtype))
 
     def emit(context, builder, sig, arguments):
         pointer_to, place, count = arguments
-        wide, integers = llvm_vector(vector), ir.VectorType(INDEX, vector.n)
+        wide, integers = llvm_vector(vector), ir.VectorType(ir.IntType(32), vector.n)
         numbers = ir.Constant(integers, list(range(vector.n)))
-        mask = builder.icmp_signed("<", numbers, splat_value(builder, count, integers))
+        # In 32 bits, of which a compare takes more at a time; whatever exceeds the vector is the whole of it.
+        least = builder.select(builder.icmp_signed("<", count, INDEX(vector.n)), count, INDEX(vector.n))
+        mask = builder.icmp_signed("<", numbers, splat_value(builder, builder.trunc(least, ir.IntType(32)), integers))
         address = builder.bitcast(builder.gep(pointer_to, [place]), wide.as_pointer())
         operands = [address, ir.IntType(32)(a.dtype.bitwidth // 8), mask, ir.Constant(wide, None)]
         kind = ir.FunctionType(wide, [operand.type for operand in operands])
@@ -145,6 +147,21 @@ def load_part(typing, a, at, n):
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
 
     return vector(a, types.intp, types.intp), emit
+
+
+def _twin_load_part(registers, a, at, n):
+    size = registers * lanes(a.dtype)
+    return np.pad(a[at : at + min(n, size)], (0, size - min(n, size)))
+
+
+@intrinsic(twin=lambda a, at, n: _twin_load_part(1, a, at, n))
+def load_part(typing, a, at, n):
+    return _load_part(1, a)
+
+
+@intrinsic(twin=lambda a, at, n: _twin_load_part(STRIP_REGISTERS, a, at, n))
+def load_strip_part(typing, a, at, n):
+    return _load_part(STRIP_REGISTERS, a)
 
 
 def _every_second(a, start):

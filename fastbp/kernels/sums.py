@@ -5,14 +5,16 @@ Left^T Right with rows m and columns n in panels, as in `gemm`. Which it is, the
 """
 
 from .._jit import kernel
-from . import gemm
+from . import gemm, sparse
 from .fields import (
     BIAS,
     BIAS_SUMS_AT,
     BIASES,
     BLOCK_ROWS,
     CHUNK_BLOCKS,
+    FAMILY,
     FIRST_UNIT,
+    IS_SPARSE,
     LEFT_AT,
     LEFT_STEP,
     N_BLOCKS,
@@ -35,6 +37,7 @@ from .fields import (
     SUMS_STEP_M,
     SUMS_STEP_N,
     SUMS_WIDE,
+    TILES,
     UNIT_M,
     UNIT_N,
     WEIGHT_SUMS_AT,
@@ -43,6 +46,14 @@ from .fields import (
 from .gemm import smaller
 from .tile import n_columns, narrow, wide
 from .tiles import record
+
+
+@kernel
+def panel_width(plan, memory, layer, j):
+    """Columns of the panel of sums that starts at column j."""
+    if layer == 0 and plan[IS_SPARSE]:
+        return plan[record(layer) + SUMS_PADDED]
+    return n_columns(wide(memory)) if j < plan[record(layer) + SUMS_WIDE] else n_columns(narrow(memory))
 
 
 @kernel
@@ -95,6 +106,12 @@ def is_first_chunk(plan, block):
 
 
 @kernel
+def is_only_chunk(plan):
+    """Whether the batch is one chunk, with features in the lanes: its sums are the gradient, and need no totals."""
+    return plan[FAMILY] == TILES and plan[CHUNK_BLOCKS] >= plan[N_BLOCKS]
+
+
+@kernel
 def totals_of(plan, block):
     """Where the totals of the block's slot start."""
     return block // plan[SLOT_BLOCKS] * plan[N_PARAMETERS]
@@ -120,7 +137,7 @@ def fold_part(plan, memory, sums, layer, m, n_m, first, last, totals, totals_at,
     step_m, step_n = plan[at + SUMS_STEP_M], plan[at + SUMS_STEP_N]
     j = first
     while j < last:
-        width = n_columns(wide(memory)) if j < plan[at + SUMS_WIDE] else n_columns(narrow(memory))
+        width = panel_width(plan, memory, layer, j)
         n = smaller(width, plan[at + SUMS_N] - j)
         panel_at = sums + plan[at + WEIGHT_SUMS_AT] + j * plan[at + SUMS_HEIGHT]
         to = totals_at + plan[at + WEIGHTS] + j * step_n
@@ -170,7 +187,7 @@ def units_high(plan, layer):
 
 
 @kernel
-def add_unit(plan, memory, start, stop, layer, unit, totals):
+def add_unit(plan, x, memory, start, stop, layer, unit, totals):
     """Add the blocks start to stop - 1 to a unit of the chunk's sums, and a whole chunk's to its slot's totals.
 
     The first unit of a layer has the biases.
@@ -187,10 +204,13 @@ def add_unit(plan, memory, start, stop, layer, unit, totals):
             zero_part(plan, memory, layer, m, n_m, j, last)
             if has_biases:
                 zero(memory, plan[at + BIAS_SUMS_AT], plan[at + PADDED])
-        add_part(plan, memory, base, 0, layer, n_rows, m, n_m, j, last)
+        if layer == 0 and plan[IS_SPARSE]:
+            sparse.add_rows(plan, x, memory, base, block * plan[BLOCK_ROWS], n_rows, m, n_m)
+        else:
+            add_part(plan, memory, base, 0, layer, n_rows, m, n_m, j, last)
         if has_biases:
             add_biases(plan, memory, base, 0, layer, n_rows)
-        if ends_chunk(plan, block):
+        if ends_chunk(plan, block) and not is_only_chunk(plan):
             totals_at, is_first = totals_of(plan, block), is_first_chunk(plan, block)
             fold_part(plan, memory, 0, layer, m, n_m, j, last, totals, totals_at, is_first)
             if has_biases:
@@ -203,7 +223,7 @@ def zero_part(plan, memory, layer, m, n_m, first, last):
     at = record(layer)
     j = first
     while j < last:
-        width = n_columns(wide(memory)) if j < plan[at + SUMS_WIDE] else n_columns(narrow(memory))
+        width = panel_width(plan, memory, layer, j)
         zero(memory, plan[at + WEIGHT_SUMS_AT] + j * plan[at + SUMS_HEIGHT] + m * width, n_m * width)
         j += width
 

@@ -50,6 +50,7 @@ from .fields import (
     INPUT_DELTAS_AT,
     INPUTS_AT,
     INPUTS_STEP,
+    IS_SPARSE,
     LOSS,
     LOSS_ADDRESS,
     LOSS_PARAMETER,
@@ -104,8 +105,10 @@ def pack_weights(plan, vector, memory, packed, first, last):
         n_in, n_out, w_at = plan[at + N_IN], plan[at + N_OUT], plan[at + WEIGHTS]
         j = (strip - plan[at + FIRST_STRIP]) * register_size(memory)
         if j < plan[at + PADDED]:
-            gemm.pack_strip(memory, packed + plan[at + PANELS_AT], vector, w_at, n_in, n_out, plan[at + WIDE], j, False)
             pack_biases(plan, vector, memory, packed, layer, j)
+            if layer == 0 and plan[IS_SPARSE]:
+                continue
+            gemm.pack_strip(memory, packed + plan[at + PANELS_AT], vector, w_at, n_in, n_out, plan[at + WIDE], j, False)
         elif plan[WANTS_INPUTS] or (plan[MODE] == GRADIENT and layer > 0):
             j -= plan[at + PADDED]
             gemm.pack_strip(
@@ -134,17 +137,19 @@ def pack_biases(plan, vector, memory, packed, layer, j):
 def forward(plan, constants, x, memory, base, packed, row, n_rows):
     """z_L of the block, from its inputs; every hidden layer's values and slopes are left in the region.
 
-    On the way the next block's inputs are asked for, a part with each layer.
+    On the way the next block's inputs are asked for, a part with each layer. With sparse inputs z_1 is there already.
     """
     for layer in range(plan[N_LAYERS]):
-        bring_nearer(x, *part_of_next(plan, row, plan[N_INPUTS], layer))
         at = record(layer)
         z_at, z_step = base + plan[at + VALUES_AT], plan[at + STEP]
-        gemm.products(
-            memory, z_at, z_step, inputs_of(plan, base, layer), inputs_step(plan, layer),
-            packed + plan[at + PANELS_AT], packed + plan[at + BIASES_AT],
-            n_rows, plan[at + N_IN], plan[at + PADDED], plan[at + WIDE], False,
-        )  # fmt: skip
+        if not plan[IS_SPARSE]:
+            bring_nearer(x, *part_of_next(plan, row, plan[N_INPUTS], layer))
+        if layer > 0 or not plan[IS_SPARSE]:
+            gemm.products(
+                memory, z_at, z_step, inputs_of(plan, base, layer), inputs_step(plan, layer),
+                packed + plan[at + PANELS_AT], packed + plan[at + BIASES_AT],
+                n_rows, plan[at + N_IN], plan[at + PADDED], plan[at + WIDE], False,
+            )  # fmt: skip
         if layer < plan[N_LAYERS] - 1:
             parameter = constants[ACTIVATION_PARAMETERS + layer]
             slopes_at = base + plan[at + SLOPES_AT]
@@ -236,9 +241,10 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
 def forward_rows(plan, constants, x, memory, base, packed, row, n_rows):
     """Load the block's rows and pass them forward; returns a status. Rows of a tile behind them are never looked at."""
     at, step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
-    finite = load_rows(memory, at, step, x, row * plan[N_INPUTS], n_rows, plan[N_INPUTS])
+    if not (plan[IS_SPARSE] or load_rows(memory, at, step, x, row * plan[N_INPUTS], n_rows, plan[N_INPUTS])):
+        return BAD_INPUT
     forward(plan, constants, x, memory, base, packed, row, n_rows)
-    return 0 if finite else BAD_INPUT
+    return 0
 
 
 @kernel
