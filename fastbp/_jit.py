@@ -59,6 +59,7 @@ COMPILED: bool = not numba.config.DISABLE_JIT
 
 TWINS: dict[str, Callable] = {}
 """The NumPy twin of every intrinsic, by name."""
+UNCOMPILED: list[Callable] = []  # without the compiler, what addresses stand for
 
 _OPTIONS = {
     # Division by zero gives inf or nan as in NumPy; Python's check for it stops vectorisation (10x).
@@ -76,9 +77,8 @@ _dispatchers: list[Any] = []
 
 
 def _dispatcher(function: Callable, **options: Any) -> Any:
-    dispatcher = numba.njit(function, **_OPTIONS, **options)
-    _dispatchers.append(dispatcher)
-    return dispatcher
+    _dispatchers.append(numba.njit(function, **_OPTIONS, **options))
+    return _dispatchers[-1]
 
 
 def kernel(function: Callable) -> Callable:
@@ -143,20 +143,20 @@ class Entry:
         """Compile now, or load from the cache. A second call does nothing."""
         if not COMPILED or self._call is self._dispatcher:
             return
-        signature = self._signature() if callable(self._signature) else self._signature
         with _locks.compiling:
             # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
             if not self._dispatcher.signatures:
                 with _without_garbage_collection():
-                    self._dispatcher.compile(signature)
+                    self._dispatcher.compile(self._signature)
             # Arguments of other types are a mistake of ours: an error, not a second signature in silence.
             self._dispatcher.disable_compile()
             self._call = self._dispatcher
 
-    def address(self) -> Any:
-        """Where its machine code starts, for `call_at`; without the compiler, the function itself."""
+    def address(self) -> int:
+        """Where its machine code starts, for `call_at`; without the compiler, its number among `UNCOMPILED`."""
         if not COMPILED:
-            return self.function
+            UNCOMPILED.append(self.function)
+            return len(UNCOMPILED) - 1
         self.compile()
         (result,) = self._dispatcher.overloads.values()
         return result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name)
@@ -181,7 +181,7 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def entry(signature: Any, *, parallel=False, by_address=False, cached=True) -> Callable[[Callable], Entry]:
-    """Decorate a function that Python calls. `signature` is a Numba signature, or a callable that returns one.
+    """Decorate a function that Python calls. `signature` is a Numba signature.
 
     by_address : other entries call it, too, by `call_at(entry.address(), ...)`: what is compiled into several entries
     would be optimised several times.
@@ -274,14 +274,14 @@ class _DiskCache:
             _cache.save(self._key(signature), dumps(result._reduce()))
 
     def _key(self, signature: Any) -> str:
-        settings = {name: v for name, v in vars(numba.config).items() if name.isupper()}
+        settings = {(name, str(v)) for name, v in vars(numba.config).items() if name.isupper()}
         return _cache.key(
             self._function,
             str(signature),
             sorted(self._options.items()),
             (sys.version, numba.__version__, llvmlite.__version__, np.__version__),
             cpu_target.target_context.codegen().magic_tuple(),
-            sorted((name, str(v)) for name, v in settings.items() if name not in _NEUTRAL_SETTINGS),
+            sorted(setting for setting in settings if setting[0] not in _NEUTRAL_SETTINGS),
         )
 
 

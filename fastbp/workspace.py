@@ -62,6 +62,8 @@ class Batch:
         self.fields = self.schedule.fields.copy()
         self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
         _link_custom(net, self.fields, dtype)
+        if stored:
+            self.fields[fields.SPARSE_ADDRESS] = self.entries.sparse_work.address()
         self.memory = _aligned(self.schedule.n_elements, dtype)
         self.totals = np.empty(self.schedule.n_totals)
         self.program = np.array(self.schedule.steps, np.int64).reshape(-1)

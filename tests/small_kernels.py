@@ -48,7 +48,7 @@ def expected(x):
 serial_f32 = entry(types.void(vector(types.float32), vector(types.float32, readonly=True)))(serial)
 serial_f64 = entry(types.void(vector(types.float64), vector(types.float64, readonly=True)))(serial)
 parallel_f64 = entry(
-    lambda: types.void(vector(types.float64), vector(types.float64, readonly=True), types.intp), parallel=True
+    types.void(vector(types.float64), vector(types.float64, readonly=True), types.intp), parallel=True
 )(parallel)
 
 

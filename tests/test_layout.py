@@ -21,6 +21,7 @@ ORDER = [
         "kernels.gemm",
         "kernels.custom",
         "kernels.sparse",
+        "kernels.calls",
         "kernels.tiles",
         "kernels.sums",
         "kernels.strips",

@@ -4,8 +4,6 @@ Axes of a batch: row < block < chunk < slot. A block's gradient is added to its 
 chunk's to its slot's totals in float64. Who computes a slot changes no bit.
 """
 
-from typing import Any, NamedTuple
-
 from .._jit import kernel
 from . import lanes, outputs, sparse, sums, tiles
 from .across import first, total
@@ -41,22 +39,6 @@ from .fields import (
 )
 from .gemm import smaller
 from .simd import load, register_size, splat
-
-
-class Call(NamedTuple):
-    """The memory of a call, as pointers."""
-
-    plan: Any  # int64: the layout of the batch and what to compute, see `fields`
-    constants: Any  # float64: scale, penalties, parameters of the loss and the activations
-    vector: Any  # parameters, (n_parameters,)
-    x: Any  # inputs, (N n_inputs,)
-    y: Any  # targets, (N n_outputs,), unless there are labels
-    labels: Any  # int64 (N,)
-    sample_weight: Any  # (N,), if there are any
-    memory: Any  # regions of blocks, packed weights and sums, see `fields`; `base` is where a block's region starts
-    totals: Any  # float64: the gradient of each slot, (N_SLOTS, n_parameters), and N_LOSSES sums of losses
-    d_x: Any  # dL/dx, (N n_inputs,), if wanted
-    out: Any  # the gradient (n_parameters,), losses (N,) or outputs (N n_outputs,)
 
 
 @kernel

@@ -11,10 +11,8 @@ from .. import _jit
 from ..errors import InputError
 from .vector import INDEX
 
-_functions = []  # without the compiler, what the addresses stand for
 
-
-@_jit.intrinsic(twin=lambda address, a, at, b_at, n_rows, n, step: _functions[address](a, at, b_at, n_rows, n, step))
+@_jit.intrinsic(twin=lambda address, *arguments: _jit.UNCOMPILED[address](*arguments))
 def call_custom(typing, address, a, at, b_at, n_rows, n, step):
     """The compiled pair at an address, on n_rows rows of n elements `step` apart at two places of one memory."""
 
@@ -80,11 +78,8 @@ def _address(run, dtype, function):
             f"{name} cannot be compiled: {reason[-1] if reason else error}. Write it for one number, with arithmetic, "
             "math, and NumPy's functions of one number"
         ) from error
-    if _jit.COMPILED:
-        _keep.append(entry)
-        return address
-    _functions.append(address)
-    return len(_functions) - 1
+    _keep.append(entry)
+    return address
 
 
 _keep = []  # compiled code lives as long as its entry

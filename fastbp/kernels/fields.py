@@ -27,6 +27,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     SLICE,  # columns of sparse inputs that are taken together; changes no bit
     N_SLICES,
     BOUNDS_AT,  # int32: where each slice starts in each row of the block
+    SPARSE_ADDRESS,  # of the kernels for sparse inputs
     LOSS_ADDRESS,  # of the user's own loss
     REGIONS_AT,  # in memory: the first region
     REGION_SIZE,
@@ -50,7 +51,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     STARTS_ADDRESS,  # where each row starts among them, int64,
     N_STORED,  # and how many there are
     HEADER,
-) = range(40)
+) = range(41)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (

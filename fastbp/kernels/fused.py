@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 
-from .._jit import Entry, entry, intrinsic, kernel, prange
-from .blocks import Call, blocks_of_slots, blocks_of_stretch, loss_sums_at, pack_for_all, sparse_inputs_of_stretch
+from .._jit import Entry, entry, kernel, prange
+from . import sparse
+from .blocks import blocks_of_slots, blocks_of_stretch, loss_sums_at, pack_for_all, sparse_inputs_of_stretch
+from .calls import Call, call_at
 from .fields import (
     BLOCKS,
     COUNT,
@@ -21,6 +22,7 @@ from .fields import (
     PACK,
     PHASE,
     SCALE,
+    SPARSE_ADDRESS,
     STEP_SIZE,
     STRETCH,
     STRETCH_BLOCKS,
@@ -51,7 +53,7 @@ def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d
             return blocks_of_stretch(call, stretch, worker, n_workers, first, count)
         return blocks_of_slots(call, worker, n_workers, first, count)
     if phase == INPUTS:
-        return sparse_inputs_of_stretch(call, stretch, worker, n_workers, first, count)
+        return call_at(plan[SPARSE_ADDRESS], call, phase, stretch, worker, n_workers, first, count)
     if phase == PACK:
         pack_for_all(call, worker, n_workers)
     elif phase == UNITS:
@@ -62,17 +64,18 @@ def work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d
     return 0
 
 
-@intrinsic(twin=lambda address, call, *numbers: address(*call, *numbers))
-def call_at(typing, address, call, phase, stretch, worker, n_workers, first, count):
-    """`work` of one dtype, at its address."""
+def sparse_work(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, phase, block, worker,
+                n_workers, first, count):  # fmt: skip
+    """What a step does with sparse inputs, compiled when they first come; returns a status.
 
-    def emit(context, builder, sig, arguments):
-        where, pointers, *numbers = arguments
-        operands = [builder.extract_value(pointers, i) for i in range(len(call.types))] + numbers
-        function = ir.FunctionType(ir.IntType(64), [operand.type for operand in operands])
-        return builder.call(builder.inttoptr(where, function.as_pointer()), operands)
-
-    return types.int64(types.int64, call, *(types.int64,) * 6), emit
+    INPUTS : as `work`. UNITS : the block in the region that starts at `worker`, the rows first to first + count - 1 of
+    the first layer's sums.
+    """
+    call = Call(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
+    if phase == INPUTS:
+        return sparse_inputs_of_stretch(call, block, worker, n_workers, first, count)
+    sparse.add_rows(plan, x, memory, worker, block, first, count)
+    return 0
 
 
 @kernel
@@ -124,6 +127,7 @@ class Entries(NamedTuple):
     """The compiled functions of one dtype."""
 
     work: Entry
+    sparse_work: Entry
     serial: Entry
     descend: Entry
     parallel: Entry
@@ -139,8 +143,10 @@ def entries(dtype: np.dtype) -> Entries:
 
     elements = (n, types.float64, real, real, real, n, real, real, types.float64, real, real)
     pointers, arrays = (types.CPointer(e) for e in elements), tuple(array(e) for e in elements)
+    by_address = entry(n(*pointers, n, n, n, n, n, n), by_address=True)
     return Entries(
-        work=entry(n(*pointers, n, n, n, n, n, n), by_address=True)(work),
+        work=by_address(work),
+        sparse_work=by_address(sparse_work),
         serial=entry(n(*arrays, n, array(n), n, n))(serial),
         descend=entry(n(*arrays, n, array(n), types.float64, array(types.float64)))(descend),
         parallel=entry(types.void(*arrays, array(n), n, n, n, n, n, n), parallel=True)(parallel),

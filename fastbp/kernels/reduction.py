@@ -49,7 +49,7 @@ def units_of_stretch(call, stretch, worker, n_workers, first, count):
     start = plan[N_UNITS] * worker // n_workers + first
     for unit in range(start, smaller(start + count, plan[N_UNITS] * (worker + 1) // n_workers)):
         layer = tiles.layer_of(plan, FIRST_UNIT, unit)
-        sums.add_unit(plan, call.x, call.memory, stretch, stop, layer, unit, call.totals)
+        sums.add_unit(call, stretch, stop, layer, unit)
         if stop == plan[N_BLOCKS] and plan[N_SLOTS] == 1:
             finish_unit(call, layer, unit)
 

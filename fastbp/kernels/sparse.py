@@ -19,6 +19,7 @@ from .._jit import intrinsic, kernel
 from .across import all_finite
 from .fields import (
     BIASES_AT,
+    BLOCK_ROWS,
     BOUNDS_AT,
     INDICES_ADDRESS,
     N_IN,
@@ -37,6 +38,7 @@ from .fields import (
     WEIGHTS,
     record,
 )
+from .gemm import smaller
 from .simd import fma, load, load_part, load_strip, load_strip_part, register_size, store, strip_size
 
 FIRST = record(0)
@@ -158,8 +160,10 @@ def add_columns(memory, z_at, x, columns, first, last, vector, w_at, step, n):
 
 
 @kernel
-def add_rows(plan, x, memory, base, row, n_rows, k, n_k):
-    """Add the block's part to the first layer's sums dW[k : k + n_k]."""
+def add_rows(plan, x, memory, base, block, k, n_k):
+    """Add a block's part to the first layer's sums dW[k : k + n_k]."""
+    row = block * plan[BLOCK_ROWS]
+    n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)
     columns, starts, strip = columns_of(plan), starts_of(plan), strip_size(memory)
     step, before, behind = plan[FIRST + SUMS_PADDED], k // plan[SLICE], (k + n_k - 1) // plan[SLICE] + 1
     for m in range(n_rows):

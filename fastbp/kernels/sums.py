@@ -5,7 +5,8 @@ Left^T Right with rows m and columns n in panels, as in `gemm`. Which it is, the
 """
 
 from .._jit import kernel
-from . import gemm, sparse
+from . import gemm
+from .calls import call_at
 from .fields import (
     BIAS,
     BIAS_SUMS_AT,
@@ -29,6 +30,7 @@ from .fields import (
     RIGHT_STEP,
     SLOPES_AT,
     SLOT_BLOCKS,
+    SPARSE_ADDRESS,
     STEP,
     SUMS_HEIGHT,
     SUMS_M,
@@ -40,6 +42,7 @@ from .fields import (
     TILES,
     UNIT_M,
     UNIT_N,
+    UNITS,
     WEIGHT_SUMS_AT,
     WEIGHTS,
 )
@@ -187,11 +190,12 @@ def units_high(plan, layer):
 
 
 @kernel
-def add_unit(plan, x, memory, start, stop, layer, unit, totals):
+def add_unit(call, start, stop, layer, unit):
     """Add the blocks start to stop - 1 to a unit of the chunk's sums, and a whole chunk's to its slot's totals.
 
     The first unit of a layer has the biases.
     """
+    plan, memory, totals = call.plan, call.memory, call.totals
     at = record(layer)
     m, j = unit_row(plan, layer, unit), unit_column(plan, layer, unit)
     n_m = smaller(plan[at + UNIT_M], plan[at + SUMS_M] - m)
@@ -205,7 +209,7 @@ def add_unit(plan, x, memory, start, stop, layer, unit, totals):
             if has_biases:
                 zero(memory, plan[at + BIAS_SUMS_AT], plan[at + PADDED])
         if layer == 0 and plan[IS_SPARSE]:
-            sparse.add_rows(plan, x, memory, base, block * plan[BLOCK_ROWS], n_rows, m, n_m)
+            call_at(plan[SPARSE_ADDRESS], call, UNITS, block, base, 1, m, n_m)
         else:
             add_part(plan, memory, base, 0, layer, n_rows, m, n_m, j, last)
         if has_biases:
