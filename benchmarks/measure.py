@@ -2,6 +2,7 @@
 
     python -m benchmarks.measure                          everything, on all CPUs this process may use
     python -m benchmarks.measure --only cases --match "2-100-1 float32"
+    python -m benchmarks.measure --only cases --groups squares outputs
     python -m benchmarks.measure --quick                  few and short rounds, small batches; nothing is kept
     python -m benchmarks.measure --record "test suite=412"   a number of seconds measured by hand
 
@@ -49,6 +50,7 @@ class Settings(NamedTuple):
     max_rows: int = 1_000_000
     fit_steps: int = 10_000
     match: str = ""
+    groups: tuple[str, ...] = tuple(cases.GROUPS)
 
 
 QUICK = {"rounds": 2, "seconds": 0.02, "repeats": 1, "max_rows": 1_000, "fit_steps": 100}
@@ -59,11 +61,12 @@ QUICK = {"rounds": 2, "seconds": 0.02, "repeats": 1, "max_rows": 1_000, "fit_ste
 
 def measure_cases(settings: Settings) -> Iterator[dict[str, Any]]:
     """Every case, fastbp beside every peer and beside the machine's peak."""
-    shortened = (case._replace(n_rows=min(case.n_rows, settings.max_rows)) for case in cases.CASES)
+    chosen = (case for name in settings.groups for case in cases.GROUPS[name])
+    shortened = (case._replace(n_rows=min(case.n_rows, settings.max_rows)) for case in chosen)
     for case in dict.fromkeys(shortened):
         if settings.match in case.id:
             jobs = {peer.name: _job(peer, case, settings) for peer in peers_of(case)}
-            jobs[PEAK] = Job(_peak, (case.dtype, settings.n_threads))
+            jobs[PEAK] = Job(_peak, (case.dtype, settings.n_threads), _instructions(case))
             for measurement in _by_turns(case.id, _job(FASTBP, case, settings), jobs, settings):
                 yield {**measurement, "n_rows": case.n_rows}
 
@@ -99,7 +102,7 @@ def _against(fastbp: Process, ours: Job, name: str, job: Job | None, settings: S
                 facts = {"operations": peer.loss}
             else:
                 error = disagreement((peer.loss, peer.gradient), (fastbp.loss, fastbp.gradient))
-                if not _same_function(error, ours, job, settings):
+                if job.is_same_function and not _same_function(error, ours, job, settings):
                     return {"skipped": f"its loss or gradient differs from fastbp's by {error:.1e}"}
                 facts = {"disagreement": error}
             rounds = [(peer.round(settings.seconds), fastbp.round(settings.seconds)) for _ in range(settings.rounds)]
@@ -124,7 +127,13 @@ def _job(peer: Peer, case: Case, settings: Settings) -> Job | None:
         return None
     few = case._replace(n_rows=min(case.n_rows, FEWER_ROWS))
     arguments, fewer_rows = ((peer, c, settings.n_threads) for c in (case, few))
-    return Job(prepare, arguments, peer.environment, fewer_rows)
+    environment = {**(peer.environment or {}), **_instructions(case)}
+    return Job(prepare, arguments, environment, fewer_rows, peer.is_same_function)
+
+
+def _instructions(case: Case) -> dict[str, str]:
+    """What makes Numba compile for another CPU."""
+    return {"NUMBA_CPU_NAME": case.instructions, "NUMBA_CPU_FEATURES": ""} if case.instructions else {}
 
 
 def _peak(dtype: str, n_threads: int) -> Callable[[], Any]:
@@ -154,7 +163,7 @@ def measure_memory(settings: Settings) -> Iterator[dict[str, Any]]:
 
 def measure_first_call(settings: Settings) -> Iterator[dict[str, Any]]:
     """The first call of a process, with an empty compile cache and with a filled one."""
-    for case in (cases.LECTURE[3], cases.GENERAL[0]):
+    for case in (cases.LECTURE[3], cases.GENERAL[0], cases.GROUPS["float64"][0]):
         cold, warm = [], []
         for _ in range(settings.repeats):
             with tempfile.TemporaryDirectory() as folder:
@@ -204,8 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure the chosen sections, print as we go, write one result file."""
     options = _parser().parse_args(arguments)
     settings = Settings(options.threads, match=options.match, **(QUICK if options.quick else {}))
-    if options.rounds:
-        settings = settings._replace(rounds=options.rounds)
+    given = {"rounds": options.rounds, "seconds": options.seconds, "groups": options.groups}
+    settings = settings._replace(**{name: value for name, value in given.items() if value})
     about = results.describe_run(settings.n_threads, len(available_cpus()))
     measurements = []
     # What is measured is kept, also when the run is interrupted.
@@ -251,6 +260,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure (default: all)")
     parser.add_argument("--match", default="", help="only cases whose name contains this")
     parser.add_argument("--threads", type=int, default=len(available_cpus()), help="threads and CPUs for every peer")
+    parser.add_argument("--groups", nargs="+", choices=cases.GROUPS, help="groups of cases to measure (default: all)")
+    parser.add_argument("--seconds", type=float, help="of a round")
     parser.add_argument("--rounds", type=int, help="rounds of fastbp and a peer by turns")
     parser.add_argument("--quick", action="store_true", help="see that everything runs; the numbers mean little")
     parser.add_argument("--record", action="append", metavar="NAME=SECONDS", help="keep a number measured by hand")

@@ -17,9 +17,9 @@ import fastbp
 from fastbp import peers
 from fastbp.peers import disagreement, flat
 
-from .cases import LECTURE_NET, Case, Data, data
+from .cases import LECTURE_NET, NARROW_NET, TABULAR_NET, Case, Data, data
 
-__all__ = ["FASTBP", "PEERS", "TUNED", "Peer", "disagreement", "flat", "peers_of", "prepare"]
+__all__ = ["FASTBP", "PEERS", "SPECIAL", "TUNED", "Peer", "disagreement", "flat", "peers_of", "prepare"]
 
 Call = Callable[[], tuple[Any, list[Any]]]
 
@@ -50,6 +50,7 @@ class Peer(NamedTuple):
     prepare: Callable[[fastbp.MLP, Data, int], Call]
     environment: Mapping[str, str] | None = None
     lecture_only: bool = False
+    is_same_function: bool = True  # or is another one, to be timed beside it all the same
 
     @property
     def installed(self) -> bool:
@@ -74,6 +75,10 @@ class _Given(NamedTuple):
 
 
 def _fastbp(net: fastbp.MLP, given: Data, n_threads: int, **options: Any) -> Call:
+    params, x, y = given
+    if y is None:
+        return lambda: (1.0, [net.forward(params, x, n_threads=n_threads, **options)])
+
     def call() -> tuple[float, list[np.ndarray]]:
         loss, grad = net.value_and_grad(*given, n_threads=n_threads, **options)
         return loss, [grad.vector]
@@ -82,6 +87,27 @@ def _fastbp(net: fastbp.MLP, given: Data, n_threads: int, **options: Any) -> Cal
 
 
 def _fastbp_workspace(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+    return _fastbp(net, given, n_threads, workspace=fastbp.Workspace())
+
+
+def _fastbp_serial(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+    return _fastbp(net, given, 1)
+
+
+def _fastbp_dense(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+    return _fastbp(net, given._replace(x=given.x.toarray()), n_threads)
+
+
+def _fastbp_relu(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+    relu = fastbp.MLP(net.layer_sizes, activation="relu", loss=net.loss_function, bias=net.bias)
+    return _fastbp(relu, given._replace(params=fastbp.Parameters(relu, given.params.vector)), n_threads)
+
+
+def _fastbp_slot_a_thread(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
+    """What the same bits on any number of threads cost: sums for each thread, merged in their order, need no more."""
+    from fastbp import plan
+
+    plan._slot_blocks = lambda net, n_blocks, *rule: -(-n_blocks // n_threads)
     return _fastbp(net, given, n_threads, workspace=fastbp.Workspace())
 
 
@@ -94,6 +120,9 @@ def _mean_loss(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _numpy(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
     """The lecture's code as its slides write it, with dL/dz2 = y_pred - y in place of two divisions."""
+    if given.y is None:
+        w1, w2 = given.params.weights
+        return lambda: (1.0, [1 / (1 + np.exp(-(1 / (1 + np.exp(-(given.x @ w1)))) @ w2))])
     x, y, (w1, w2) = given.x, given.y[:, None], given.params.weights
 
     def call() -> tuple[np.ndarray, list[np.ndarray]]:
@@ -141,12 +170,24 @@ PEERS = (
     Peer("NumPy, in place", "numpy", _numpy_in_place, lecture_only=True),
     *_OTHERS.values(),
 )
+SPECIAL = (
+    Peer("fastbp, 1 thread", "fastbp", _fastbp_serial),
+    Peer("fastbp, a slot a thread", "fastbp", _fastbp_slot_a_thread),
+    Peer("fastbp, dense", "fastbp", _fastbp_dense),
+    Peer("fastbp, relu", "fastbp", _fastbp_relu, is_same_function=False),
+)
 TUNED = (_NUMPY.tuned(), _OTHERS["PyTorch"].tuned(), _OTHERS["JAX"].tuned())
 
 
 def peers_of(case: Case) -> list[Peer]:
     """The peers that can compute a case, installed or not."""
+    if case.beside is not None:
+        return [peer for peer in (*PEERS, *SPECIAL) if peer.name in case.beside]
     peers = PEERS + (TUNED if case.n_rows >= TUNED_FROM else ())
+    if case.net in (NARROW_NET, TABULAR_NET) and case.n_rows > 1_000 and not case.is_forward:
+        peers += SPECIAL[:2]
+    if case.is_forward:
+        peers = tuple(peer for peer in peers if peer.name != "NumPy, in place")
     return [peer for peer in peers if case.net == LECTURE_NET or not peer.lecture_only]
 
 

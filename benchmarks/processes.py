@@ -36,6 +36,7 @@ class Job(NamedTuple):
     arguments: tuple[Any, ...]
     environment: Mapping[str, str] | None = None
     fewer_rows: tuple[Any, ...] | None = None
+    is_same_function: bool = True
 
 
 class Process:

@@ -19,14 +19,25 @@ from pathlib import Path
 from typing import Any
 
 from . import results, targets
-from .cases import CASES, Case
-from .peers import FASTBP, FEWER_ROWS, PEERS, TOLERANCE, TUNED
+from .cases import GROUPS, Case
+from .peers import FASTBP, FEWER_ROWS, PEERS, SPECIAL, TOLERANCE, TUNED
 from .results import Results
-from .targets import UNITS, Target
+from .targets import BEST, UNITS, Target
 
 README = results.ROOT / "README.md"
-OURS = ("fastbp", "fastbp, workspace")
-COLUMNS = (FASTBP.name, *(peer.name for peer in (*PEERS, *TUNED)))
+TITLES = {
+    "lecture": "The lecture's network, loss and gradients",
+    "general": "Any depth and width, loss and gradients",
+    "small": "Small batches, loss and gradients",
+    "squares": "Square networks, loss and gradients",
+    "activations": "Activations beside relu, loss and gradients",
+    "float64": "The same networks in float64, loss and gradients",
+    "outputs": "Outputs alone",
+    "avx2": "Compiled for AVX2",
+    "sparse": "Sparse inputs, loss and gradients",
+}
+OURS = (FASTBP.name, "fastbp, workspace", *(peer.name for peer in SPECIAL))
+COLUMNS = (FASTBP.name, *(peer.name for peer in (*PEERS, *SPECIAL, *TUNED)))
 
 
 # -- targets ---------------------------------------------------------------------------------------------------------
@@ -35,12 +46,42 @@ COLUMNS = (FASTBP.name, *(peer.name for peer in (*PEERS, *TUNED)))
 def targets_table(rows: list[Target], found: Results) -> str:
     """What was promised beside what was measured, every miss in bold, and the runs the numbers are from."""
     lines = [_row(["What", "Target", "Measured", "Verdict", "Commit"]), _row(["---"] * 5)]
-    for target in rows:
-        run = found.runs.get(target.source)
-        commit = f"{run['commit']}{' + changes' if run['uncommitted'] else ''}" if run else ""
-        lines.append(_row([target.what, _promise(target), _measured(target, found), verdict(target, found), commit]))
-    runs = {found.runs[t.source]["time"]: found.runs[t.source] for t in rows if t.source in found.runs}
+    sources = {target.id: target.source(found) for target in rows}
+    for what, group in itertools.groupby(rows, key=lambda target: target.what):
+        several = list(group)
+        commits = dict.fromkeys(_commit(found.runs.get(sources[target.id])) for target in several)
+        lines.append(_row([what, _promises(several), *_outcome(several, found), ", ".join(filter(None, commits))]))
+    runs = {found.runs[s]["time"]: found.runs[s] for s in sources.values() if s in found.runs}
     return "\n".join([*lines, "", *_about(runs.values())])
+
+
+def _commit(run: dict[str, Any] | None) -> str:
+    return f"{run['commit']}{' + changes' if run['uncommitted'] else ''}" if run else ""
+
+
+def _promises(several: list[Target]) -> str:
+    first = several[0]
+    if len({target.goal for target in several}) == 1:
+        return _promise(first)
+    goals = ", ".join(number(target.goal) for target in several)
+    return f"{'at most' if first.better == 'lower' else 'at least'} {goals} {first.unit}"
+
+
+def _outcome(several: list[Target], found: Results) -> tuple[str, str]:
+    """What was measured, and the verdict; of several cases by their labels, every miss in bold."""
+    if len(several) == 1:
+        return _measured(several[0], found), verdict(several[0], found)
+    parts, n_met = [], 0
+    for target in several:
+        value = target.measured(found)
+        is_met = value is not None and target.reaches(value, target.goal)
+        n_met += is_met
+        text = "not measured" if value is None else number(value)
+        text += f" ({target.source(found)[1]})" if target.peer in BEST and value is not None else ""
+        parts.append(f"{target.label}: {text if is_met else f'**{text}**'}")
+    return f"{', '.join(parts)} {several[0].unit}", "met" if n_met == len(
+        several
+    ) else f"**{n_met} of {len(several)} met**"
 
 
 def verdict(target: Target, found: Results) -> str:
@@ -64,6 +105,8 @@ def _promise(target: Target) -> str:
 def _measured(target: Target, found: Results) -> str:
     value = target.measured(found)
     text = "-" if value is None else with_unit(value, target.unit)
+    if value is not None and target.peer in BEST:
+        text += f" ({target.source(found)[1]})"
     if value is not None and target.kind == "share":
         text += f" ({_at_peak(target, found)})"
     others = []
@@ -75,7 +118,7 @@ def _measured(target: Target, found: Results) -> str:
 
 
 def _at_peak(target: Target, found: Results) -> str:
-    measurement = found.measurements[target.source]
+    measurement = found.measurements[target.source(found)]
     ours = statistics.median(measurement["fastbp_samples"]) / measurement["n_rows"] * 1e9
     peak = measurement["operations"] / statistics.median(measurement["samples"]) / 1e9
     return f"{number(ours)} ns a sample at a peak of {peak:.0f} GFLOP/s"
@@ -100,25 +143,28 @@ def _about(runs: Iterable[dict[str, Any]]) -> list[str]:
 # -- side by side ----------------------------------------------------------------------------------------------------
 
 
-def results_tables(cases: tuple[Case, ...], found: Results) -> str:
-    """One table for each network and dtype: ns a sample for fastbp, and for each peer with its ratio to fastbp."""
+def results_tables(groups: dict[str, tuple[Case, ...]], found: Results) -> str:
+    """One table for each group of cases: ns a sample for fastbp, and for each peer with its ratio to fastbp."""
     parts = []
-    for (network, dtype), group in itertools.groupby(cases, key=lambda case: (case.network, case.dtype)):
+    for name, group in groups.items():
         measured = [case for case in group if found.samples(case.id, FASTBP.name)]
         if measured:
-            parts += [f"**{network}, {dtype}**: ns a sample", "", side_by_side(measured, found), ""]
+            parts += [f"**{TITLES[name]}**: ns a sample", "", side_by_side(measured, found), ""]
     if not parts:
         return "Nothing measured yet: `python -m benchmarks.measure`"
+    cases = tuple(case for group in groups.values() for case in group)
     return "\n".join(
         [*parts, where_we_lose(cases, found), "", *_skipped(cases, found), *_rounding(cases, found)]
     ).rstrip()
 
 
 def side_by_side(cases: list[Case], found: Results) -> str:
-    """Rows are batch sizes, columns peers; a column nobody was measured in is left out."""
+    """Rows are cases, columns peers; a column nobody was measured in is left out."""
     columns = [name for name in COLUMNS if any(found.samples(case.id, name) for case in cases)]
-    lines = [_row(["N", *columns]), _row(["---:"] * (len(columns) + 1))]
-    lines += [_row([f"{case.n_rows:,}", *(_cell(case, name, found) for name in columns)]) for case in cases]
+    lines = [_row(["Network", "N", *columns]), _row(["---", *["---:"] * (len(columns) + 1)])]
+    for case in cases:
+        cells = (_cell(case, name, found) for name in columns)
+        lines.append(_row([f"{case.network}, {case.dtype}", f"{case.n_rows:,}", *cells]))
     return "\n".join(lines)
 
 
@@ -208,7 +254,7 @@ def attention(rows: list[Target], found: Results) -> list[str]:
         if not said.startswith("met"):
             lines.append(f"{target.id}: {said}")
         if target.measured(found) is not None:
-            age = outdated(target, found.runs[target.source])
+            age = outdated(target, found.runs[target.source(found)])
             lines += [f"{target.id}: {age}"] if age else []
     return lines
 
@@ -250,7 +296,7 @@ def main(arguments: list[str] | None = None, readme: Path = README, folder: Path
     choice.add_argument("--stdout", action="store_true", help="print the tables")
     options = parser.parse_args(arguments)
     rows, found = targets.load(), results.read(folder)
-    parts = {"targets": targets_table(rows, found), "results": results_tables(CASES, found)}
+    parts = {"targets": targets_table(rows, found), "results": results_tables(GROUPS, found)}
     for line in attention(rows, found):
         print(line, file=sys.stderr)
     if options.stdout:

@@ -1,8 +1,8 @@
 """Other libraries on the same network and data, each in its best form and in a process of its own.
 
 Each `prepare(net, params, x, y, n_threads)` returns a call without arguments that returns (loss, gradients): the mean
-loss, and the gradients in the order of the parameter vector as the library's own arrays. Arrays are converted and
-functions compiled ahead, nothing is copied in the call.
+loss, and the gradients in the order of the parameter vector as the library's own arrays. With y None it returns
+(1, [outputs]). Arrays are converted and functions compiled ahead, nothing is copied in the call.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from .network import MLP
 from .parameters import Parameters
 
 Call = Callable[[], tuple[Any, list[Any]]]
-Prepare = Callable[[MLP, Parameters, np.ndarray, np.ndarray, int], Call]
+Prepare = Callable[[MLP, Parameters, Any, np.ndarray | None, int], Call]
 
 
 # -- NumPy -----------------------------------------------------------------------------------------------------------
 
 
-def _numpy(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: int) -> Call:
+def _numpy(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray | None, n_threads: int) -> Call:
+    if y is None:
+        return lambda: (1.0, [reference.forward(net, params, x)])
+
     def call() -> tuple[float, list[np.ndarray]]:
         loss, grad = reference.value_and_grad(net, params, x, y)
         return loss, [grad.vector]
@@ -39,7 +42,8 @@ def _numpy(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads
 # -- PyTorch ---------------------------------------------------------------------------------------------------------
 
 
-def _torch_loss(net: MLP) -> Callable[..., Any]:
+def _torch_functions(net: MLP) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The mean loss, of x, y and the layers; and the outputs, of x and the layers."""
     import torch
     from torch.nn import functional
 
@@ -51,25 +55,32 @@ def _torch_loss(net: MLP) -> Callable[..., Any]:
         "squared_error": lambda z, y: torch.square(z - y.reshape(z.shape)).sum() / (2 * len(z)),
     }
     last = losses[_known_loss(net, losses)]
+    links = {"identity": lambda z: z, "sigmoid": torch.sigmoid, "softmax": lambda z: torch.softmax(z, 1)}
 
-    def loss(x: Any, y: Any, *layers: Any) -> Any:
+    def logits(x: Any, *layers: Any) -> Any:
         step = 2 if net.bias else 1
         for at in range(0, len(layers), step):
             x = functional.linear(x, layers[at].T, *layers[at + 1 : at + step])
             if at // step < len(activations):
                 x = activations[at // step](x)
-        return last(x, y)
+        return x
 
-    return loss
+    link = links[net.loss_function.link]
+    return lambda x, y, *layers: last(logits(x, *layers), y), lambda x, *layers: link(logits(x, *layers))
 
 
-def _torch(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: int, compiled: bool = False) -> Call:
+def _torch(
+    net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray | None, n_threads: int, compiled: bool = False
+) -> Call:
     import torch
 
     torch.set_num_threads(n_threads)
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
-    layers = [torch.from_numpy(a).requires_grad_() for a in _layers(params)]
-    loss = torch.compile(_torch_loss(net)) if compiled else _torch_loss(net)
+    compile_it = torch.compile if compiled else lambda function: function
+    loss, outputs = map(compile_it, _torch_functions(net))
+    x, layers = torch.from_numpy(x), [torch.from_numpy(a) for a in _layers(params)]
+    if y is None:
+        return torch.no_grad()(lambda: (1.0, [outputs(x, *layers)]))
+    y, layers = torch.from_numpy(y), [layer.requires_grad_() for layer in layers]
 
     def call() -> tuple[Any, list[Any]]:
         value = loss(x, y, *layers)
@@ -78,20 +89,24 @@ def _torch(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads
     return call
 
 
-def _torch_compiled(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: int) -> Call:
+def _torch_compiled(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray | None, n_threads: int) -> Call:
     return _torch(net, params, x, y, n_threads, compiled=True)
 
 
 # -- JAX -------------------------------------------------------------------------------------------------------------
 
 
-def _jax(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: int) -> Call:
+def _jax(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray | None, n_threads: int) -> Call:
     """XLA takes its threads from the CPUs that the process may use."""
     import jax
 
     jax.config.update("jax_enable_x64", x.dtype == np.float64)
-    gradient = jax.jit(jax.value_and_grad(_jax_loss(net)))
+    loss, outputs = _jax_functions(net)
     layers, x, y = jax.device_put((_layers(params), x, y))
+    if y is None:
+        forward = jax.jit(outputs)
+        return lambda: (1.0, [jax.block_until_ready(forward(layers, x))])
+    gradient = jax.jit(jax.value_and_grad(loss))
 
     def call() -> tuple[Any, list[Any]]:
         return jax.block_until_ready(gradient(layers, x, y))
@@ -99,7 +114,8 @@ def _jax(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: 
     return call
 
 
-def _jax_loss(net: MLP) -> Callable[..., Any]:
+def _jax_functions(net: MLP) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The mean loss, of the layers, x and y; and the outputs, of the layers and x."""
     import jax
     from jax import numpy as jnp
 
@@ -119,43 +135,51 @@ def _jax_loss(net: MLP) -> Callable[..., Any]:
         "squared_error": lambda z, y: jnp.square(z - y.reshape(z.shape)).sum() / (2 * len(z)),
     }
     last = losses[_known_loss(net, losses)]
+    link = {"identity": lambda z: z, "sigmoid": jax.nn.sigmoid, "softmax": jax.nn.softmax}[net.loss_function.link]
 
-    def loss(layers: list[Any], x: Any, y: Any) -> Any:
+    def logits(layers: list[Any], x: Any) -> Any:
         step = 2 if net.bias else 1
         for at in range(0, len(layers), step):
             x = sum(layers[at + 1 : at + step], start=x @ layers[at])
             if at // step < len(activations):
                 x = activations[at // step](x)
-        return last(x, y)
+        return x
 
-    return loss
+    return lambda layers, x, y: last(logits(layers, x), y), lambda layers, x: link(logits(layers, x))
 
 
 # -- scikit-learn ----------------------------------------------------------------------------------------------------
 
 
-def _sklearn(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, n_threads: int) -> Call:
-    """The function its solvers call, past the checks of `fit`. Its layers always have biases: here they may be 0."""
+def _sklearn(net: MLP, params: Parameters, x: Any, y: np.ndarray | None, n_threads: int) -> Call:
+    """The function its solvers call, past the checks of `fit`. Its layers always have biases: here they may be 0.
+
+    x may be sparse.
+    """
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     names = {"sigmoid": "logistic", "relu": "relu", "tanh": "tanh", "identity": "identity"}
     activations = {activation.name for activation in net.activations}
     if len(activations) != 1 or not activations <= names.keys():
         raise InputError(f"scikit-learn has one activation, of {', '.join(names)}")
+    n_rows, is_forward = x.shape[0], y is None
+    y = np.zeros((n_rows, net.n_outputs if net.loss_function.link == "identity" else 1)) if is_forward else y
     options = {"hidden_layer_sizes": net.layer_sizes[1:-1], "activation": names[activations.pop()], "alpha": 0.0}
     if _known_loss(net, ("binary_cross_entropy", "cross_entropy", "squared_error")) == "squared_error":
         model = MLPRegressor(**options)
         if net.n_outputs > 1:
             raise InputError("scikit-learn takes the mean over outputs")
-        targets = y.reshape(len(x), -1)
+        targets = y.reshape(n_rows, -1)
         model.partial_fit(x[:1], y[:1].ravel())
     else:
         classes = np.arange(max(2, net.n_outputs))
         model = MLPClassifier(**options)
         model.partial_fit(x[:1], y[:1].astype(np.int64).ravel(), classes=classes)
-        targets = y.reshape(len(x), 1) == (classes[1:] if net.n_outputs == 1 else classes)
+        targets = y.reshape(n_rows, 1) == (classes[1:] if net.n_outputs == 1 else classes)
     biases = params.biases or [np.zeros(layer.n_out, x.dtype) for layer in net.layers]
     model.coefs_, model.intercepts_ = list(params.weights), list(biases)
+    if is_forward:
+        return lambda: (1.0, [model._forward_pass_fast(x, check_input=False)])
     n_layers = len(net.layers)
     scratch = [x] + [None] * n_layers, [None] * n_layers, [None] * n_layers, [None] * n_layers
 

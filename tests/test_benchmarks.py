@@ -101,8 +101,8 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
     timed = [row for row in rows if row.kind in ("speedup", "share")]
     assert timed
     assert {row.case for row in timed} <= known
-    names = {PEAK, "numpy", *report.COLUMNS}
-    assert {peer for row in rows for peer in (row.source[1], *row.beside)} <= names
+    names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS}
+    assert {peer for row in rows for peer in (row.source(Results({}, {}))[1], *row.beside)} <= names
     assert not [path for row in rows for path in row.code if path != ".ci" and not (results.ROOT / path).exists()]
 
 
@@ -170,10 +170,44 @@ def test_targets_table():
     )
 
 
+def test_several_cases_are_one_row_with_a_value_for_each(tmp_path):
+    """Lists of cases, goals and labels become targets of their own, and one row of the table with misses in bold."""
+    path = tmp_path / "targets.toml"
+    path.write_text(
+        """[code]
+calculation = ["fastbp"]
+[[target]]
+id = "squares"
+issue = 3
+what = "two squares"
+kind = "speedup"
+case = ["a", "b", "c"]
+label = ["16", "32", "64"]
+goal = [2.0, 3.0, 1.0]
+unit = "x"
+better = "higher"
+peer = "the best peer"
+code = "calculation"
+"""
+    )
+    rows = targets.load(path)
+    assert [(row.id, row.case, row.goal) for row in rows] == [
+        ("squares 16", "a", 2.0), ("squares 32", "b", 3.0), ("squares 64", "c", 1.0)
+    ]  # fmt: skip
+    times = {"JAX": 2.5, "PyTorch": 4.0, "JAX, tuned": 1.0, "fastbp, dense": 1.0}
+    measured = found(
+        *({"case": case, "peer": peer, "samples": [seconds], "fastbp_samples": [1.0]}
+          for case in "ab" for peer, seconds in times.items())
+    )  # fmt: skip
+    values = "16: 2.5 (JAX), 32: **2.5 (JAX)**, 64: **not measured** x"
+    row = report.targets_table(rows, measured).splitlines()[2]
+    assert row.startswith(f"| two squares | at least 2, 3, 1 x | {values} | **1 of 3 met** |")
+
+
 def test_a_peer_that_rounds_more_is_named():
     """A peer that was timed although float32 sums carry its gradient away from fastbp's is said to differ."""
     table = report.results_tables(
-        (CASE,), found(timing("fastbp", [1.0]), timing("JAX", [2.0], [1.0], disagreement=2e-4))
+        {"lecture": (CASE,)}, found(timing("fastbp", [1.0]), timing("JAX", [2.0], [1.0], disagreement=2e-4))
     )
     assert table.endswith(
         "Loss and gradient of a peer agree with fastbp's within 1e-4, relative; by float32 sums over many rows differ: "
@@ -188,12 +222,12 @@ def test_side_by_side_shows_where_fastbp_loses():
         timing("fastbp, workspace", [1e-6], [2e-6]), timing("fastbp.reference", [1e-6], [4e-6]),
         {"case": CASE.id, "peer": "PyTorch", "skipped": "not installed"},
     )  # fmt: skip
-    assert report.results_tables((CASE,), measured) == (
-        "**2-100-1, float32**: ns a sample\n"
+    assert report.results_tables({"lecture": (CASE,)}, measured) == (
+        "**The lecture's network, loss and gradients**: ns a sample\n"
         "\n"
-        "| N | fastbp | fastbp, workspace | NumPy | fastbp.reference | JAX |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| 1,000 | 2 | 1 (0.5 x) | 8 (4 x) | 1 (**0.25 x**) | 1 (**0.5 x**) |\n"
+        "| Network | N | fastbp | fastbp, workspace | NumPy | fastbp.reference | JAX |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| 2-100-1, float32 | 1,000 | 2 | 1 (0.5 x) | 8 (4 x) | 1 (**0.25 x**) | 1 (**0.5 x**) |\n"
         "\n"
         "**Where fastbp loses:** fastbp.reference at 2-100-1 float32 x 1,000 (4 times as fast); "
         "JAX at 2-100-1 float32 x 1,000 (2 times as fast).\n"
@@ -204,7 +238,7 @@ def test_side_by_side_shows_where_fastbp_loses():
 
 def test_no_results_are_said_aloud(tmp_path):
     """Without results the tables say so, and no peer is said to have lost."""
-    assert report.results_tables(cases.CASES, results.read(tmp_path)) == (
+    assert report.results_tables(cases.GROUPS, results.read(tmp_path)) == (
         "Nothing measured yet: `python -m benchmarks.measure`"
     )
 
