@@ -154,7 +154,7 @@ def as_out(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[np.n
             f"Make one with np.empty({shape}, np.{dtype})"
         )
     for array in inputs:
-        if np.may_share_memory(out, array):
+        if array.size and np.may_share_memory(out, array):
             raise InputError("out must not share memory with an input, which would be overwritten; pass another array")
     return out
 

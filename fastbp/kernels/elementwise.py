@@ -31,13 +31,14 @@ activation = choice([getattr(scalar, name) for name in activations.NAMES])
 
 
 @kernel
-def activate(code, parameter, a, at, slopes_at, step, n_rows, n):
-    """z -> a(z) in place and a'(z) beside it, for n_rows rows of n elements `step` apart, a strip of rows at a time."""
+def activate(code, parameter, a, at, slopes_at, step, n_rows, n, has_slopes):
+    """z -> a(z) in place, and a'(z) beside it if wanted: n_rows rows of n elements `step` apart, by strips of rows."""
     for m in range(0, n_rows, ROWS_OF_STRIP):
         for i in range(m * step, m * step + n, register_size(a)):
             value, slope = activation(code, load_spread(a, at + i, step), parameter)
             store_spread(a, at + i, step, value)
-            store_spread(a, slopes_at + i, step, slope)
+            if has_slopes:
+                store_spread(a, slopes_at + i, step, slope)
 
 
 # -- losses ----------------------------------------------------------------------------------------------------------

@@ -156,7 +156,9 @@ def forward(plan, constants, x, memory, base, packed, row, n_rows):
             if plan[at + ACTIVATION] == CUSTOM:
                 call_custom(plan[at + ADDRESS], memory, z_at, slopes_at, n_rows, plan[at + N_OUT], z_step)
             else:
-                activate(plan[at + ACTIVATION], parameter, memory, z_at, slopes_at, z_step, n_rows, plan[at + N_OUT])
+                has_slopes = plan[MODE] == GRADIENT or plan[WANTS_INPUTS]
+                code, n = plan[at + ACTIVATION], plan[at + N_OUT]
+                activate(code, parameter, memory, z_at, slopes_at, z_step, n_rows, n, has_slopes)
 
 
 @kernel
