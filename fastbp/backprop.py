@@ -196,7 +196,7 @@ def descend(
     """
     call = Data(net, params, x, y, None)
     losses = np.empty(n_steps)
-    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1) as batch:
+    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1, call.stored) as batch:
         code = net.loss_function.code
         d_x = call.vector[:0]
         arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, d_x, call.scale(reduction))

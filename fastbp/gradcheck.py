@@ -116,9 +116,11 @@ def check_grad(
     >>> print(check_grad(net, params, x, y))                                            # doctest: +SKIP
     """
     rng = np.random.default_rng(rng)
-    x, y, sample_weight = np.asarray(x, params.dtype), _rounded(y, params.dtype), _rounded(sample_weight, params.dtype)
+    x = x.astype(params.dtype) if hasattr(x, "toarray") else np.asarray(x, params.dtype)
+    y, sample_weight = _rounded(y, params.dtype), _rounded(sample_weight, params.dtype)
     options = {"sample_weight": sample_weight, "l1": l1, "l2": l2}
     _, grad = (value_and_grad or MLP.value_and_grad)(net, params, x, y, **options)
+    x = x.toarray() if hasattr(x, "toarray") else x
     objective = _Objective(net, params.vector.astype(np.float64), x, y, options)
 
     tolerance = _TOLERANCES[params.dtype]

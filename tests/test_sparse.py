@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastbp
-from fastbp import reference
+from fastbp import backprop, reference
 from fastbp.csr import CSR
 from fastbp.errors import InputError
 from fastbp.training import gradient_descent
@@ -160,6 +160,24 @@ def test_descent_on_batches_is_that_of_dense_inputs():
         steps = gradient_descent(net, params, form(x), y, learning_rate=0.1, n_steps=12, batch_size=300)
         runs.append([step.loss for step in steps])
     assert runs[0] == runs[1]
+
+
+def test_descent_in_one_call():
+    """Many steps inside compiled code, as for small data."""
+    net, n_rows, density = CASES[4]
+    ends = []
+    for form in (lambda x: x, lambda x: x.toarray()):
+        params, x, y = some(net, n_rows, density)
+        backprop.descend(net, params, form(x), y, learning_rate=0.1, n_steps=3, gradient=params.copy())
+        ends.append(params.vector)
+    np.testing.assert_array_equal(*ends)
+
+
+def test_gradient_checks():
+    """A sparse gradient can be held against the reference."""
+    net = CASES[3][0]
+    params, x, y = some(net, 20, 0.3)
+    assert fastbp.check_grad(net, params, x, y).ok
 
 
 def test_pullbacks():
