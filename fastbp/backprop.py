@@ -285,13 +285,17 @@ def _run(
 
 
 def _serial(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
+    """Run the program up to the first step that found something wrong."""
     plan, status = batch.schedule, 0
     for first, last in plan.calls:
-        status |= batch.entries.serial(*arguments, batch.address, batch.program, first, last)
+        status = batch.entries.serial(*arguments, batch.address, batch.program, first, last)
+        if status:
+            break
     return status
 
 
 def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
+    """The same on threads."""
     plan, status = batch.schedule, batch.status
     status[:] = 0
     is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
@@ -304,6 +308,8 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
             )
         else:
             batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
+        if status.any():
+            break
     return functools.reduce(operator.or_, status.tolist())
 
 

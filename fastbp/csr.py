@@ -80,7 +80,7 @@ def as_inputs(x: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray | CSR:
     Takes sparse arrays and matrices of every format of scipy.sparse; copies what is not CSR with ascending columns,
     values in `dtype` and int32 indices. Raises InputError for other shapes and kinds.
     """
-    if isinstance(x, CSR):
+    if isinstance(x, CSR) and x.values.dtype == dtype and x.shape[1] == n_inputs:
         return x
     if not (hasattr(x, "nnz") and hasattr(x, "tocsr")):
         return arrays.as_inputs(x, n_inputs, dtype)
@@ -88,15 +88,21 @@ def as_inputs(x: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray | CSR:
         raise arrays.input_shape_error(x, n_inputs)
     if x.format != "csr":
         x = x.tocsr()
+    _check_starts(x)
     if not x.has_sorted_indices:
         x = x.sorted_indices()
     starts = np.ascontiguousarray(x.indptr, np.int64)
     indices = np.require(x.indices if x.indices.itemsize <= 4 else np.clip(x.indices, -1, n_inputs), np.int32, "CA")
     values = arrays.as_numbers("x.data", x.data, dtype)
-    stored = min(len(values), len(indices))
+    return CSR(values, indices, starts, n_inputs)
+
+
+def _check_starts(x: Any) -> None:
+    """Before anything follows them: InputError where the rows of a CSR array start outside of what is stored."""
+    starts, stored = x.indptr, min(len(x.data), len(x.indices))
     if len(starts) != x.shape[0] + 1 or starts[0] or starts[-1] > stored or (starts[1:] < starts[:-1]).any():
+        bounds = f"from {starts[0]} to {starts[-1]}" if len(starts) else "numbers"
         raise InputError(
             f"x.indptr must hold {x.shape[0] + 1} numbers that ascend from 0 to the {stored} numbers stored; "
-            f"got {len(starts)} from {starts[0]} to {starts[-1]}. x is not a valid CSR array"
+            f"got {len(starts)} {bounds}. x is not a valid CSR array"
         )
-    return CSR(values, indices, starts, n_inputs)

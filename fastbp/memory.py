@@ -156,5 +156,5 @@ def _tiles_region(net: MLP, table: np.ndarray, memory: Memory, rows: int, tiles:
         deltas = table[[at + f.SLOPES_AT, at + f.STEP]]
         left, right = (inputs, deltas) if table[at + f.SUMS_M] == layer.n_in else (deltas, inputs)
         table[[at + f.LEFT_AT, at + f.LEFT_STEP]], table[[at + f.RIGHT_AT, at + f.RIGHT_STEP]] = left, right
-    table[f.INPUT_DELTAS_AT] = memory.take(rows * table[f.INPUTS_STEP])
+    table[f.INPUT_DELTAS_SIZE] = rows * table[f.INPUTS_STEP]
     table[f.REGION_SIZE] = memory.size

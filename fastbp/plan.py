@@ -21,7 +21,7 @@ from .network import MLP
 MAX_CHUNK_ROWS = 8192  # float32 sums over more rows lose digits
 MAX_SLOTS = 64
 SLOT_BLOCKS = 8  # beside which a slot's own cost, to be added to and merged, is small; twice as many, if it is large
-MIN_SLOTS = 8  # with samples in the lanes, wherever the batch has as many blocks: nothing else feeds threads there
+MIN_SLOTS = 8  # or blocks, wherever the batch has as many rows: something to share out
 TOTALS_BYTES = 2**25  # bound on all slots together, unless MIN_SLOTS need more
 SUMS_BYTES = 2**20  # sums of one worker that stay in the caches of its core
 LANES_MAX_INPUTS = 16
@@ -58,7 +58,7 @@ class Layout:
     slot_blocks: int
     n_slots: int
     operations_per_block: float
-    region_bytes: int  # of a block, without dL/dx
+    region_bytes: int  # of a block
     sums_bytes: int  # of one worker
     panel_columns: int
     fields: np.ndarray = field(repr=False, compare=False)
@@ -100,7 +100,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0) ->
         memory.tiles_memory(net, table, block_rows, tiles, SLICE_BYTES // dtype.itemsize if stored else 0)
     n_blocks = -(-n_rows // block_rows)
     sums_bytes = int(table[f.SUMS_SIZE]) * dtype.itemsize
-    slot_blocks = _slot_blocks(net, n_blocks, 1 if family == f.TILES else MIN_SLOTS, sums_bytes)
+    slot_blocks = _slot_blocks(net, n_blocks, 1 if family == f.TILES else MIN_SLOTS, net.n_parameters * dtype.itemsize)
     chunk_blocks = min(slot_blocks, max(1, MAX_CHUNK_ROWS // block_rows))
     n_slots = -(-n_blocks // slot_blocks)
     header = {
@@ -130,7 +130,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0) ->
         slot_blocks=slot_blocks,
         n_slots=n_slots,
         operations_per_block=_operations(net, stored) * block_rows,
-        region_bytes=int(table[f.INPUT_DELTAS_AT] or table[f.REGION_SIZE]) * dtype.itemsize,
+        region_bytes=int(table[f.REGION_SIZE]) * dtype.itemsize,
         sums_bytes=sums_bytes,
         panel_columns=cpu.wide[1] * lanes,
         fields=table,
@@ -140,21 +140,22 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0) ->
 def schedule(batch: Layout, n_threads: int) -> Schedule:
     """Serial where a hand-over would cost more than it gains, else a worker a thread.
 
-    Workers take whole slots; or, where these do not share out evenly or their sums leave the caches, parts of a stretch
-    of the batch together: blocks first, whose values are kept, then the units of the weight gradients.
+    Workers take whole slots; or, where these do not share out evenly, their sums leave the caches or inputs are sparse,
+    parts of a stretch of the batch together: blocks first, whose values are kept, then units of the weight gradients.
     """
     table, work = batch.fields.copy(), batch.n_blocks * batch.operations_per_block
     n_workers = 1 if work < SERIAL_BELOW else n_threads
     has_slots = _slots_serve(batch, n_workers)
     n_workers = min(n_workers, batch.n_slots if has_slots else batch.n_blocks)
     sharing = "each takes whole slots" if has_slots else "each takes blocks, then units of the weight gradients"
-    reason = "too little work to hand over to others" if n_threads > 1 else "one thread"
+    reason = "one: too little to hand over to others" if n_threads > 1 else "one"
     n_stretch = 0
     if not has_slots:
         table[f.STRETCH_BLOCKS] = n_stretch = _stretch_blocks(batch, n_workers)
         _cut_units(table, batch.panel_columns, n_workers)
     if batch.family == "tiles":  # in front of the regions
         table[f.REGIONS_AT] = table[f.SUMS_AT] + (n_workers if has_slots else 1) * table[f.SUMS_SIZE]
+    table[f.INPUT_DELTAS_AT] = table[f.REGIONS_AT] + max(n_workers, n_stretch) * table[f.REGION_SIZE]
     steps = tuple(_slots_steps(batch, n_workers) if has_slots else _stretches_steps(batch, table, n_workers))
     repeats = int(LAUNCH / work)
     return Schedule(
@@ -164,7 +165,7 @@ def schedule(batch: Layout, n_threads: int) -> Schedule:
         n_stretch=n_stretch,
         calls=((0, len(steps)),) if repeats else tuple((i, i + 1) for i in range(len(steps))),
         repeats=max(1, repeats),
-        n_elements=int(table[f.REGIONS_AT] + max(n_workers, n_stretch) * table[f.REGION_SIZE]),
+        n_elements=int(table[f.INPUT_DELTAS_AT] + n_workers * table[f.INPUT_DELTAS_SIZE]),
         n_totals=int(batch.n_slots * table[f.N_PARAMETERS] + batch.n_blocks),
         fields=table,
     )
@@ -241,9 +242,9 @@ def _cut_units(table: np.ndarray, panel: int, n_workers: int) -> None:
             return
 
 
-def _slot_blocks(net: MLP, n_blocks: int, fewest: int, sums_bytes: int) -> int:
+def _slot_blocks(net: MLP, n_blocks: int, fewest: int, weight_bytes: int) -> int:
     """Blocks a slot: enough slots to share out, yet few where the cost of each, adding up and merging, would show."""
-    if fewest == 1 and sums_bytes > SUMS_BYTES:
+    if fewest == 1 and weight_bytes > SUMS_BYTES:
         return n_blocks
     slot_bytes = 8 * net.n_parameters
     worth_it = n_blocks // (SLOT_BLOCKS if slot_bytes <= SUMS_BYTES else 2 * SLOT_BLOCKS)

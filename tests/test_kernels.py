@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import CASES, LECTURE, SMALL, make_data
 
-from fastbp import losses, reference
+from fastbp import losses, plan, reference
 from fastbp.backprop import Workspace
 from fastbp.network import MLP
 from fastbp.parameters import Parameters
@@ -97,21 +97,42 @@ def test_every_number_of_rows(n_rows, dtype):
         assert distance(grad.vector, wanted.vector) < TOLERANCE[dtype]
 
 
+WAYS = {
+    "slots": {},
+    "slots of several chunks": {"MAX_CHUNK_ROWS": 256},
+    "one slot, stretches": {"SUMS_BYTES": 0, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 9999},
+    "one slot of several chunks, stretches across them": {
+        "SUMS_BYTES": 0, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 384
+    },
+    "slots of several chunks in stretches": {"MOST_IDLE": -9, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 384},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("n_rows", [700, 9000])
-def test_stretches_and_chunks_of_a_wide_network(n_rows):
-    """So many weights that each part has one owner: several stretches, and with 9,000 rows a second chunk."""
-    net = MLP((300, 230, 3), activation="tanh", loss="cross_entropy")
+def test_slots_chunks_and_stretches(n_rows, way, monkeypatch):
+    """However a batch is cut and shared out, its sums are the reference's."""
+    for name, setting in WAYS[way].items():
+        monkeypatch.setattr(f"fastbp.plan.{name}", setting)
+    plan.layout.cache_clear()
+    net = MLP((300, 130, 3), activation="tanh", loss="cross_entropy")
     rng = np.random.default_rng(0)
     params, x = net.init(rng, dtype=np.float64), rng.standard_normal((n_rows, 300))
-    y = rng.integers(3, size=n_rows)
+    y, space = rng.integers(3, size=n_rows), Workspace()
     wanted, wanted_grad = reference.value_and_grad(net, params, x, y, l1=0.01, l2=0.1)
     for n_threads in (1, 2):
-        value, grad = net.value_and_grad(params, x, y, l1=0.01, l2=0.1, n_threads=n_threads)
+        value, grad = net.value_and_grad(params, x, y, l1=0.01, l2=0.1, n_threads=n_threads, workspace=space)
         assert value == pytest.approx(wanted, rel=1e-12)
         assert distance(grad.vector, wanted_grad.vector) < 1e-12
-        assert net.loss(params, x, y, n_threads=n_threads) == pytest.approx(
+        assert net.loss(params, x, y, n_threads=n_threads, workspace=space) == pytest.approx(
             reference.loss(net, params, x, y), rel=1e-12
         )
+    batch = space.batch(net, n_rows, params.dtype, 2)
+    if n_rows == 9000:
+        assert (batch.layout.n_slots > 1) == way.startswith("slots")
+        assert (batch.schedule.n_stretch > 0) == ("stretches" in way)
+        assert (batch.layout.chunk_blocks < batch.layout.slot_blocks) == ("several chunks" in way)
+    plan.layout.cache_clear()
 
 
 SATURATED = [17.0, -17.0, 89.0, -89.0, 710.0, -710.0, 1e4, -1e4]

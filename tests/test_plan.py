@@ -110,6 +110,19 @@ def test_sparse_inputs_are_taken_before_their_blocks(n_threads):
         assert phases.index(f.INPUTS) < phases.index(f.BLOCKS)
 
 
+def test_sparse_inputs_are_cut_like_dense_ones():
+    """So that they have the same bits; and what they take does not follow the columns for every block."""
+    nets = [MLP((n, width, 3), loss="squared_error") for n in (40, 2_300) for width in (33, 65, 100, 129)]
+    for net, n, machine in itertools.product(nets, (1, 700, 4_096, 100_000), MACHINES):
+        for dtype in (F32, F64):
+            dense, sparse = (layout(net, n, dtype, machine, stored) for stored in (0, 8))
+            assert dense.family == sparse.family == "tiles"
+            for name in ("block_rows", "chunk_blocks", "slot_blocks"):
+                assert getattr(dense, name) == getattr(sparse, name)
+    wide = layout(MLP((1_000_000, 2), loss="squared_error"), 16_000, F32, MACHINES[0], 8)
+    assert schedule(wide, 2).n_elements < 2 * 130e6 + 30e6  # dL/dx of a block for each worker, weights, sums, blocks
+
+
 @pytest.mark.parametrize("n_threads", THREADS)
 def test_steps_are_short(n_threads):
     """No step has more than 2.5e9 operations of one thread, unless it is a single block or unit."""
@@ -152,7 +165,8 @@ def test_memory_holds_what_the_program_uses():
             plan = schedule(batch, n_threads)
             table = plan.fields
             n_regions = max(plan.n_workers, plan.n_stretch)
-            assert plan.n_elements == table[f.REGIONS_AT] + n_regions * table[f.REGION_SIZE]
+            assert table[f.INPUT_DELTAS_AT] == table[f.REGIONS_AT] + n_regions * table[f.REGION_SIZE]
+            assert plan.n_elements == table[f.INPUT_DELTAS_AT] + plan.n_workers * table[f.INPUT_DELTAS_SIZE]
             n_sums = 1 if plan.n_stretch else plan.n_workers
             if batch.family == "tiles":
                 assert table[f.REGIONS_AT] == table[f.SUMS_AT] + n_sums * table[f.SUMS_SIZE]
@@ -174,7 +188,7 @@ def test_samples_in_lanes_depend_on_the_network_alone():
 def test_layout_never_sees_threads():
     """Its arguments are the network, the rows, the dtype and the CPU; and threads change nothing that touches bits."""
     assert list(inspect.signature(layout.__wrapped__).parameters) == ["net", "n_rows", "dtype", "cpu", "stored"]
-    free = {f.STRETCH_BLOCKS, f.N_UNITS, f.REGIONS_AT}
+    free = {f.STRETCH_BLOCKS, f.N_UNITS, f.REGIONS_AT, f.INPUT_DELTAS_AT}
     of_layers = (f.FIRST_UNIT, f.UNIT_M, f.UNIT_N)
     for batch in all_layouts():
         free_of_layers = {f.record(i) + field for i in range(batch.fields[f.N_LAYERS]) for field in of_layers}

@@ -24,7 +24,11 @@ CASES = [
     (fastbp.MLP((200, 100, 17, 5), activation="softplus", loss="cross_entropy"), 1003, 0.02),
     (fastbp.MLP((60, 129, 1), activation="sigmoid", bias=False), 300, 0.2),
     (fastbp.MLP((80, 200, 4), activation="elu", loss="huber"), 130, 1.0),
+    (fastbp.MLP((500, 65, 3), activation="tanh", loss="squared_error"), 9_000, 0.004),
+    (fastbp.MLP((2_300, 100, 10), activation="relu", loss="cross_entropy"), 4_096, 0.002),
 ]
+# Settings that change no bit, one after the other.
+SETTINGS = (("SERIAL_BELOW", 0), ("SLICE_BYTES", 2**12), ("STRETCH_BYTES", 1), ("LAUNCH", 1.0))
 by_case = pytest.mark.parametrize(("net", "n_rows", "density"), CASES, ids=lambda value: str(value))
 by_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -66,19 +70,19 @@ def test_sparse_inputs_have_the_bits_of_dense_ones(net, n_rows, density, dtype, 
     params, x, y = some(net, n_rows, density, dtype)
     value, grad = net.value_and_grad(params, x.toarray(), y)
     outputs, losses = net.forward(params, x.toarray()), net.loss(params, x.toarray(), y, reduction="none")
-    monkeypatch.setattr("fastbp.plan.LANES_MAX_INPUTS", 0)
-    for name, setting in (("SERIAL_BELOW", 0), ("SLICE_BYTES", 2**12), ("LAUNCH", 1.0), ("STRETCH_BYTES", 1)):
+    for name, setting in SETTINGS:
+        monkeypatch.setattr(f"fastbp.plan.{name}", setting)
+        fastbp.plan.layout.cache_clear()
         for n_threads in (1, 2):
-            got, got_grad = net.value_and_grad(params, x, y, n_threads=n_threads, workspace=fastbp.Workspace())
+            space = fastbp.Workspace()
+            got, got_grad = net.value_and_grad(params, x, y, n_threads=n_threads, workspace=space)
             assert got == value, name
             np.testing.assert_array_equal(got_grad.vector, grad.vector)
-            space = fastbp.Workspace()
             np.testing.assert_array_equal(net.forward(params, x, n_threads=n_threads, workspace=space), outputs)
-        fastbp.plan.layout.cache_clear()
-        monkeypatch.setattr(f"fastbp.plan.{name}", setting)
+    space = fastbp.Workspace()
+    np.testing.assert_array_equal(net.loss(params, x, y, reduction="none", workspace=space), losses)
+    np.testing.assert_array_equal(net.forward(params, x[-1:], workspace=space), outputs[-1:])
     fastbp.plan.layout.cache_clear()
-    np.testing.assert_array_equal(net.loss(params, x, y, reduction="none"), losses)
-    np.testing.assert_array_equal(net.forward(params, x[-1:]), outputs[-1:])
 
 
 FORMATS = {
@@ -224,6 +228,34 @@ def test_broken_inputs_are_named(change, message):
     net = fastbp.MLP((70, 5, 1))
     with pytest.raises(InputError, match=message):
         net.forward(net.init(0), _broken(change))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_nothing_follows_what_is_not_sound(n_threads, monkeypatch):
+    """A gradient ends with the step that found it: later ones would trust what was not written."""
+    monkeypatch.setattr("fastbp.plan.SERIAL_BELOW", 0)
+    monkeypatch.setattr("fastbp.plan.LAUNCH", 1.0)
+    net, space = fastbp.MLP((70, 5, 1)), fastbp.Workspace()
+    params, y = net.init(0), np.ones(600)
+    x = sp.random_array((600, 70), density=0.2, format="csr", rng=np.random.default_rng(0), dtype=np.float32)
+    assert x.has_sorted_indices
+    net.value_and_grad(params, x, y, n_threads=n_threads, workspace=space)
+    batch = space.batch(net, 600, np.dtype(np.float32), n_threads, 16)
+    batch.memory.view(np.uint8)[:] = 0x7F
+    x.indices[0], before = 2**30, params.copy()
+    out = params.copy()
+    with pytest.raises(InputError, match="must lie from 0 to 69"):
+        net.value_and_grad(params, x, y, out=out, n_threads=n_threads, workspace=space)
+    np.testing.assert_array_equal(out.vector, before.vector)
+
+
+def test_rows_that_start_nowhere_are_refused_before_anyone_follows_them():
+    """Also where nobody has asked yet whether columns ascend."""
+    x = sp.random_array((20, 70), density=0.2, format="csr", rng=np.random.default_rng(0))
+    x.indptr[3] = 10**9
+    net = fastbp.MLP((70, 5, 1))
+    with pytest.raises(InputError, match="numbers that ascend from 0"):
+        net.forward(net.init(0), x)
 
 
 def test_int64_columns_out_of_range_do_not_wrap():

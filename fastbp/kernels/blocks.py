@@ -14,6 +14,8 @@ from .fields import (
     FAMILY,
     GRADIENT,
     HAS_LABELS,
+    INPUT_DELTAS_AT,
+    INPUT_DELTAS_SIZE,
     IS_SPARSE,
     LANES,
     LOGITS,
@@ -111,12 +113,12 @@ def blocks_of_slots(call, worker, n_workers, first, count):
         if plan[MODE] == GRADIENT:
             gradient(call, base, sums_base, block, n_rows)
         if plan[WANTS_INPUTS]:
-            input_gradient(call, base, packed, row, n_rows, plan[MODE] == GRADIENT)
+            input_gradient(call, base, packed, worker, row, n_rows, plan[MODE] == GRADIENT)
     return 0
 
 
 @kernel
-def input_gradient(call, base, packed, row, n_rows, has_deltas):
+def input_gradient(call, base, packed, worker, row, n_rows, has_deltas):
     """dL/dx of a block, after its losses; `has_deltas` if every layer's dZ is there."""
     plan, memory = call.plan, call.memory
     if plan[FAMILY] == LANES:
@@ -124,7 +126,8 @@ def input_gradient(call, base, packed, row, n_rows, has_deltas):
         return
     if not has_deltas:
         tiles.deltas_of_block(plan, memory, base, packed, n_rows)
-    tiles.input_gradient(plan, call.constants, memory, base, packed, call.d_x, row, n_rows)
+    deltas_at = plan[INPUT_DELTAS_AT] + worker * plan[INPUT_DELTAS_SIZE]
+    tiles.input_gradient(plan, call.constants, memory, base, packed, deltas_at, call.d_x, row, n_rows)
 
 
 @kernel
@@ -213,5 +216,5 @@ def blocks_of_stretch(call, stretch, worker, n_workers, first, count):
         if plan[MODE] == GRADIENT:
             tiles.deltas_of_block(plan, call.memory, base, 0, n_rows)
         if plan[WANTS_INPUTS]:
-            input_gradient(call, base, 0, row, n_rows, plan[MODE] == GRADIENT)
+            input_gradient(call, base, 0, worker, row, n_rows, plan[MODE] == GRADIENT)
     return 0

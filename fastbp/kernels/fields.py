@@ -15,7 +15,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     BLOCK_ROWS,  # samples that pass through the network together
     N_BLOCKS,
     CHUNK_BLOCKS,  # blocks summed in the working dtype
-    SLOT_BLOCKS,  # blocks of a slot, summed in float64; a multiple of CHUNK_BLOCKS unless there is one chunk
+    SLOT_BLOCKS,  # blocks of a slot, whose chunks are summed in float64
     N_SLOTS,
     N_LAYERS,
     N_INPUTS,
@@ -38,7 +38,8 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     LOSSES_AT,  # losses of the block's rows
     SUMS_AT,  # the chunk's sums of gradients; with TILES in memory, as are those of each layer
     SUMS_SIZE,  # from one worker's to the next
-    INPUT_DELTAS_AT,  # dL/dx of the block, rows INPUTS_STEP apart
+    INPUT_DELTAS_AT,  # in memory, behind the regions: for each worker dL/dx of a block, rows INPUTS_STEP apart
+    INPUT_DELTAS_SIZE,  # from one worker's to the next
     ZEROS_AT,  # in the packed weights: a row of zeros as long as the widest layer
     N_STRIPS,  # of the packed weights: columns of all matrices, in registers
     STRETCH_BLOCKS,  # blocks that are kept while workers share them, 0 where each has whole slots; changes no bit
@@ -51,7 +52,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     STARTS_ADDRESS,  # where each row starts among them, int64,
     N_STORED,  # and how many there are
     HEADER,
-) = range(41)
+) = range(42)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
@@ -87,7 +88,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     FIRST_STRIP,  # of the layer, of N_STRIPS
     FIRST_UNIT,  # of the layer, of N_UNITS
     UNIT_M,  # rows of a unit
-    UNIT_N,  # columns of a unit, a multiple of a wide tile's
+    UNIT_N,  # columns of a unit, a multiple of a wide tile's; all of them for sparse inputs
     RECORD,
 ) = range(34)
 

@@ -47,7 +47,6 @@ from .fields import (
     GRADIENT,
     HAS_LABELS,
     HAS_WEIGHTS,
-    INPUT_DELTAS_AT,
     INPUTS_AT,
     INPUTS_STEP,
     IS_SPARSE,
@@ -192,10 +191,10 @@ def deltas_below(plan, memory, base, packed, layer, n_rows):
 
 
 @kernel
-def input_gradient(plan, constants, memory, base, packed, d_x, row, n_rows):
+def input_gradient(plan, constants, memory, base, packed, deltas_at, d_x, row, n_rows):
     """dL/dx = scale dZ_1 W_1^T of the block, to d_x (N, n_inputs)."""
     at, n = record(0), plan[N_INPUTS]
-    deltas_at, step = base + plan[INPUT_DELTAS_AT], plan[INPUTS_STEP]
+    step = plan[INPUTS_STEP]
     gemm.products(
         memory, deltas_at, step, base + plan[at + SLOPES_AT], plan[at + STEP], packed + plan[at + TRANSPOSED_AT],
         packed + plan[ZEROS_AT], n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], False,
