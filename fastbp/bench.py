@@ -140,8 +140,12 @@ def _phases(batch: Batch, net: MLP, data: backprop.Data, grad: np.ndarray) -> di
     phases = {"packing": fields.PACK, "merging": fields.REDUCE}
     if batch.layout.family == "lanes":
         del phases["packing"]
-    arguments = batch.arguments(data, net.loss_function.code, fields.GRADIENT, grad, data.vector[:0])
-    return {name: functools.partial(batch.run_phase, phase, arguments) for name, phase in phases.items()}
+    of_gradient = data, net.loss_function.code, fields.GRADIENT, grad, data.vector[:0]
+
+    def run(phase: int) -> None:
+        batch.run_phase(phase, batch.arguments(*of_gradient))  # anew, as other calls of the batch want other things
+
+    return {name: functools.partial(run, phase) for name, phase in phases.items()}
 
 
 def _parts(seconds: dict[str, float]) -> dict[str, float]:

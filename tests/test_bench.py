@@ -11,7 +11,9 @@ import pytest
 import fastbp
 from fastbp import bench, peers
 from fastbp.errors import FastbpError
+from fastbp.kernels import fields
 from fastbp.small_commands import random_targets
+from fastbp.workspace import Batch
 
 NETS = [
     fastbp.MLP((2, 10, 1), bias=False),
@@ -89,3 +91,16 @@ def test_the_command_prints_json():
     assert values["network"] == "3-8-2 sigmoid, squared_error"
     assert values["plan"]["family"] == "lanes"
     assert 0 < values["share_of_peak"] < 1
+
+
+def test_parts_are_those_of_a_gradient(monkeypatch):
+    """Packing and merging are timed as a step does them, though calls of other kinds come in between."""
+    modes, run_phase = [], Batch.run_phase
+
+    def spy(batch, phase, arguments):
+        modes.append(int(batch.fields[fields.MODE]))
+        run_phase(batch, phase, arguments)
+
+    monkeypatch.setattr(Batch, "run_phase", spy)
+    bench.measure(fastbp.MLP((20, 40, 3), activation="relu", loss="cross_entropy"), 3000, n_threads=1)
+    assert set(modes) == {fields.GRADIENT}
