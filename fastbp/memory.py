@@ -10,6 +10,7 @@ from .kernels import fields as f
 from .network import MLP
 
 STRIP_REGISTERS = 4  # that kernels take together, as in `kernels.vector`
+SMALL_MATRIX = 256  # weights of an output layer, for which up to half a register of outputs is few
 MOST_SLICES = 64  # of sparse inputs: where each starts is noted for every row
 
 
@@ -47,6 +48,10 @@ class Tiles:
         wide = n // self.wide_columns * self.wide_columns
         rest = rounded_up(n - wide, self.narrow_columns)
         return (wide + rest, wide) if rest < self.wide_columns else (wide + self.wide_columns,) * 2
+
+    def serve_badly(self, n_in: int, n_out: int) -> bool:
+        """Whether outputs fill so little of a tile that samples in the lanes are faster; measured."""
+        return n_out <= (self.lanes // 2 if n_in * n_out <= SMALL_MATRIX else self.lanes // 4)
 
     def cost(self, n_m: int, n_n: int) -> int:
         """Elements of all tiles of a matrix (n_m, n_n)."""
@@ -91,7 +96,10 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory, 
         at, n_in, n_out = f.record(i), layer.n_in, layer.n_out
         table[at + f.PADDED_IN], table[at + f.WIDE_IN] = tiles.columns(n_in)
         table[at + f.PADDED], table[at + f.WIDE] = tiles.columns(n_out)
-        if i > 0 or not is_sparse:  # which read W itself
+        table[at + f.IS_FEW] = is_few = 0 < i == len(net.layers) - 1 and tiles.serve_badly(n_in, n_out)
+        if is_few:
+            table[at + f.WIDE_IN] = 0
+        elif i > 0 or not is_sparse:  # which read W itself
             table[at + f.PANELS_AT] = packed.take(table[at + f.PADDED] * n_in)
         table[at + f.BIASES_AT] = packed.take(table[at + f.PADDED])
         table[at + f.FIRST_STRIP] = table[f.N_STRIPS]
@@ -100,12 +108,14 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory, 
             table[at + f.TRANSPOSED_AT] = packed.take(table[at + f.PADDED_IN] * n_out)
         n_columns += table[at + f.PADDED_IN]
         table[f.N_STRIPS] += n_columns // tiles.lanes
-        if tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out) and (i > 0 or not is_sparse):
+        if is_few or (tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out) and (i > 0 or not is_sparse)):
             n_m, n_n, steps = n_out, n_in, (1, n_out)
         else:
             n_m, n_n, steps = n_in, n_out, (n_out, 1)
         table[at + f.SUMS_M], table[at + f.SUMS_N], table[at + f.SUMS_HEIGHT] = n_m, n_n, tiles.rows(n_m)
         table[at + f.SUMS_PADDED], table[at + f.SUMS_WIDE] = tiles.columns(n_n)
+        if is_few:
+            table[at + f.SUMS_HEIGHT], table[at + f.SUMS_WIDE] = n_out, 0
         if i == 0 and is_sparse and n_out > (strip := STRIP_REGISTERS * tiles.lanes):
             table[at + f.SUMS_PADDED] = rounded_up(n_out, strip)
         table[at + f.SUMS_STEP_M], table[at + f.SUMS_STEP_N] = steps
@@ -135,6 +145,7 @@ def _tiles_region(net: MLP, table: np.ndarray, memory: Memory, rows: int, tiles:
     # One register more than needed, so that rows do not fall on the same cache sets.
     table[f.INPUTS_STEP] = step = tiles.rows(int(table[f.record(0) + f.PADDED_IN])) + tiles.lanes
     rows, last = tiles.rows(rows), len(net.layers) - 1
+    strips = rounded_up(rows, STRIP_REGISTERS * tiles.lanes)
     if slice_size:
         first = f.record(0)
         table[f.SLICE] = max(slice_size // table[first + f.SUMS_PADDED], -(-net.n_inputs // MOST_SLICES))
@@ -145,16 +156,18 @@ def _tiles_region(net: MLP, table: np.ndarray, memory: Memory, rows: int, tiles:
     for i in range(len(net.layers)):
         at = f.record(i)
         table[at + f.STEP] = step = table[at + f.PADDED] + tiles.lanes
-        table[at + f.VALUES_AT] = table[at + f.SLOPES_AT] = memory.take(rows * step)
+        size = strips * table[at + f.N_OUT] if table[at + f.IS_FEW] else rows * step
+        table[at + f.VALUES_AT] = table[at + f.SLOPES_AT] = memory.take(size)
         if i < last:
             table[at + f.SLOPES_AT] = memory.take(rows * step)
-    table[f.TARGETS_AT] = memory.take(rows * step)
-    table[f.WEIGHTS_AT], table[f.LOSSES_AT] = memory.take(rows), memory.take(rows)
+    table[f.TARGETS_AT] = memory.take(size)
+    table[f.WEIGHTS_AT], table[f.LOSSES_AT] = memory.take(strips), memory.take(strips)
     for i, layer in enumerate(net.layers):
         at, below = f.record(i), f.record(i - 1)
         inputs = (table[f.INPUTS_AT], table[f.INPUTS_STEP]) if i == 0 else table[[below + f.VALUES_AT, below + f.STEP]]
         deltas = table[[at + f.SLOPES_AT, at + f.STEP]]
-        left, right = (inputs, deltas) if table[at + f.SUMS_M] == layer.n_in else (deltas, inputs)
+        is_transposed = table[at + f.IS_FEW] or table[at + f.SUMS_M] != layer.n_in
+        left, right = (deltas, inputs) if is_transposed else (inputs, deltas)
         table[[at + f.LEFT_AT, at + f.LEFT_STEP]], table[[at + f.RIGHT_AT, at + f.RIGHT_STEP]] = left, right
     table[f.INPUT_DELTAS_SIZE] = rows * table[f.INPUTS_STEP]
     table[f.REGION_SIZE] = memory.size

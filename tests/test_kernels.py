@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import CASES, LECTURE, SMALL, make_data
+from cases import CASES, LECTURE, MIXED, SMALL, make_data
 
 from fastbp import losses, plan, reference
 from fastbp.backprop import Workspace
@@ -87,8 +87,8 @@ def test_sum_is_the_mean_times_the_weights(case):
 @pytest.mark.parametrize("n_rows", range(1, 301, 13))
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_number_of_rows(n_rows, dtype):
-    """Ragged blocks, in both families of kernels."""
-    for case in (LECTURE[0], LECTURE[9], SMALL[5]):
+    """Ragged blocks, in both families of kernels, and with few outputs."""
+    for case in (LECTURE[0], LECTURE[9], SMALL[5], MIXED[0]):
         ragged = type(case)(case.net, n_rows, case.label_rows)
         data = make_data(ragged, dtype)
         params, x, y, _ = in_float64(data)

@@ -167,6 +167,58 @@ def test_tile_products_are_one_chain_of_fma(dtype, shape_of):
     assert (rows, columns) == tuple(compiled_sizes(make, dtype))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_a_tile_are_added_up(dtype):
+    """A narrow tile that adds rows of a times rows of b, then the sum of each of its rows; the same as its twin."""
+    shape = _jit.TWINS["narrow"](np.empty(0, dtype))
+    rows, columns = shape.rows, shape.columns
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((rows, 2 * columns)).astype(dtype), rng.standard_normal(2 * columns).astype(dtype)
+    make, zero, fma_rows, totals, store = tile.narrow, tile.tile_zero, tile.tile_fma_rows, tile.tile_totals, simd.store
+    out = np.zeros(rows, dtype)
+
+    def run(a, b, c, out):
+        t = zero(make(a))
+        for k in range(0, 2 * columns, columns):
+            t = fma_rows(t, a, k, 2 * columns, b, k)
+        store(out, 0, totals(t))
+
+    compiled(run, dtype)(a.ravel(), b, b, out)
+    twins = _jit.TWINS
+    t = twins["tile_zero"](shape)
+    for k in range(0, 2 * columns, columns):
+        t = twins["tile_fma_rows"](t, a.ravel(), k, 2 * columns, b, k)
+    tolerance = 8 * np.finfo(dtype).eps
+    np.testing.assert_allclose(out, twins["tile_totals"](t), atol=tolerance)
+    np.testing.assert_allclose(out, a.astype(np.float64) @ b, atol=4 * columns**0.5 * tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape_of", ["wide", "narrow"])
+def test_tiles_rectified_and_masked(dtype, shape_of):
+    """0 where the element, or the one of the mask, is not above 0; NaN stays, or takes the value."""
+    shape = _jit.TWINS[shape_of](np.empty(0, dtype))
+    n = shape.rows * shape.columns
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, -1e-30, 2.0], dtype)
+    a, b = np.resize(special, n), np.resize(np.roll(special, 3), n)
+    make, load, store, rectify, mask = (
+        getattr(tile, name) for name in (shape_of, "tile_load", "tile_store", "tile_rectify", "tile_mask")
+    )
+
+    def run(a, b, c, out):
+        t = load(make(a), a, 0, shape_columns)
+        store(c, 0, shape_columns, rectify(t))
+        store(out, 0, shape_columns, mask(t, load(make(a), b, 0, shape_columns)))
+
+    shape_columns = shape.columns
+    rectified, masked = np.zeros(n, dtype), np.zeros(n, dtype)
+    compiled(run, dtype)(a, b, rectified, masked)
+    np.testing.assert_array_equal(rectified, np.where(a <= 0, 0, a))
+    np.testing.assert_array_equal(masked, np.where(b <= 0, 0, a))
+    np.testing.assert_array_equal(_jit.TWINS["tile_rectify"](a), rectified)
+    np.testing.assert_array_equal(_jit.TWINS["tile_mask"](a, b), masked)
+
+
 def compiled_sizes(make, dtype):
     """Rows and columns of a shape of tiles, as kernels see them."""
     n_rows, n_columns, out = tile.n_rows, tile.n_columns, np.zeros(2, dtype)

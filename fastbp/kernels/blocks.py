@@ -37,6 +37,7 @@ from .fields import (
     STRETCH_BLOCKS,
     SUMS_AT,
     SUMS_SIZE,
+    VALUES_AT,
     WANTS_INPUTS,
 )
 from .gemm import smaller
@@ -60,11 +61,11 @@ def forward_and_loss(call, base, packed, row, n_rows):
         status = tiles.forward_rows(plan, constants, call.x, memory, base, packed, row, n_rows)
     if gives_outputs(plan):
         if in_lanes:
-            lanes.answer(plan, memory, base, call.out, row, n_rows)
+            outputs.answer(plan, memory, base + plan[lanes.OUTPUT + VALUES_AT], call.out, row, n_rows)
         else:
             tiles.answer(plan, memory, base, call.out, row, n_rows)
     elif in_lanes:
-        status |= outputs.losses_of_block(
+        status |= lanes.losses_of_block(
             plan, constants, call.y, call.labels, call.sample_weight, memory, base, row, n_rows
         )
     else:

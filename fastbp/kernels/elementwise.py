@@ -16,7 +16,7 @@ from .simd import fma, load, load_part, load_spread, maximum, prefetch, register
 from .vector import STRIP_REGISTERS as ROWS_OF_STRIP
 
 # Codes as globals, so that the compiler sees constants.
-SIGMOID = activations.NAMES.index("sigmoid")
+RELU, SIGMOID = map(activations.NAMES.index, ("relu", "sigmoid"))
 BINARY_CROSS_ENTROPY, CROSS_ENTROPY = map(losses.NAMES.index, ("binary_cross_entropy", "cross_entropy"))
 POISSON = losses.NAMES.index("poisson")
 CUSTOM, CUSTOM_LOSS = activations.CUSTOM, losses.CUSTOM

@@ -16,9 +16,25 @@ Everything lies in one array, and each function takes the array once and then of
 """
 
 from .._jit import kernel
+from . import fields
 from .across import transpose
 from .simd import load, prefetch, register_size, splat, store
-from .tile import n_columns, n_rows, narrow, tile_fma, tile_load, tile_multiply, tile_row, tile_store, wide
+from .tile import (
+    n_columns,
+    n_rows,
+    narrow,
+    tile_fma,
+    tile_load,
+    tile_mask,
+    tile_multiply,
+    tile_rectify,
+    tile_row,
+    tile_store,
+    wide,
+)
+
+record = kernel(fields.record)
+STORE, SCALE, RECTIFY, MASK = range(4)  # what becomes of products at last
 
 
 @kernel
@@ -34,38 +50,61 @@ def larger(a, b):
 
 
 @kernel
-def add_products(tile, memory, a_at, a_step_m, a_step_k, b_at, b_step_k, n_k):
-    """tile[m, n] + sum_k a[m, k] b[k, n]: the innermost loop of the library."""
+def add_products(shape, tile, memory, a_at, a_step, b_at, n_k):
+    """tile[m, n] + sum_k a[m, k] b[k, n], for a panel b: the innermost loop of the library.
+
+    Four steps are written out, after which the loop costs nothing; a narrow tile's many rows would leave the registers.
+    """
+    width = n_columns(shape)
+    if width > register_size(memory):
+        for _ in range(n_k // 4):
+            tile = tile_fma(tile, memory, a_at, a_step, memory, b_at)
+            tile = tile_fma(tile, memory, a_at + 1, a_step, memory, b_at + width)
+            tile = tile_fma(tile, memory, a_at + 2, a_step, memory, b_at + 2 * width)
+            tile = tile_fma(tile, memory, a_at + 3, a_step, memory, b_at + 3 * width)
+            a_at += 4
+            b_at += 4 * width
+        n_k %= 4
     for _ in range(n_k):
-        tile = tile_fma(tile, memory, a_at, a_step_m, memory, b_at)
-        a_at += a_step_k
-        b_at += b_step_k
+        tile = tile_fma(tile, memory, a_at, a_step, memory, b_at)
+        a_at += 1
+        b_at += width
     return tile
 
 
 @kernel
-def products(memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, padded, wide_columns, scaled):
-    """C[m, n] = start[n] + sum_k A[m, k] P[k, n] for a block; where `scaled`, that times what stood in C."""
+def products(
+    memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, padded, wide_columns, ending, values_at
+):
+    """C[m, n] = P[m, n] = start[n] + sum_k A[m, k] B[k, n] for a block, with another ending
+
+    SCALE: P C; RECTIFY: 0 where P <= 0; MASK: 0 where values <= 0, which lie like C from values_at on.
+    """
     products_of_panels(
-        wide(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, 0, wide_columns, scaled
-    )
+        wide(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, 0, wide_columns,
+        ending, values_at,
+    )  # fmt: skip
     products_of_panels(
         narrow(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, wide_columns, padded,
-        scaled,
+        ending, values_at,
     )  # fmt: skip
 
 
 @kernel
 def products_of_panels(
-    shape, memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, first, last, scaled
+    shape, memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, first, last, ending, values_at
 ):
     """The columns `first` to `last` of that, by tiles of one shape."""
     for j in range(first, last, n_columns(shape)):
         for i in range(0, n_samples, n_rows(shape)):
             tile = tile_row(shape, memory, start_at + j)
-            tile = add_products(tile, memory, a_at + i * a_step, a_step, 1, panels_at + j * n_k, n_columns(shape), n_k)
+            tile = add_products(shape, tile, memory, a_at + i * a_step, a_step, panels_at + j * n_k, n_k)
             at = c_at + i * c_step + j
-            if scaled:
+            if ending == RECTIFY:
+                tile = tile_rectify(tile)
+            elif ending == MASK:
+                tile = tile_mask(tile, tile_load(shape, memory, values_at + i * c_step + j, c_step))
+            elif ending == SCALE:
                 tile = tile_multiply(tile, tile_load(shape, memory, at, c_step))
             tile_store(memory, at, c_step, tile)
 

@@ -16,12 +16,7 @@ import numpy as np
 from .._jit import inlined, kernel
 from . import outputs, scalar
 from .across import register_totals
-from .elementwise import (
-    CROSS_ENTROPY,
-    SIGMOID,
-    activation,
-    respond,
-)
+from .elementwise import SIGMOID, activation
 from .fields import (
     ACTIVATION,
     ACTIVATION_PARAMETERS,
@@ -30,20 +25,20 @@ from .fields import (
     BIASES,
     BIASES_AT,
     INPUTS_AT,
-    LOSS,
-    MODE,
+    LOSSES_AT,
     N_INPUTS,
     N_OUT,
     N_OUTPUTS,
     PADDED,
     PANELS_AT,
-    RESPONSE,
     SCALE,
     SLOPES_AT,
     SUMS_AT,
     SUMS_SIZE,
+    TARGETS_AT,
     VALUES_AT,
     WEIGHTS,
+    WEIGHTS_AT,
 )
 from .power import exp2
 from .simd import fma, load_strip, register_size, splat_strip, store, strip_size
@@ -137,6 +132,15 @@ def forward_rows(plan, constants, x, memory, base, row, n_rows):
         forward_any(plan, constants, memory, base)
         outputs.other_outputs(plan, memory, base)
     return 0 if finite else BAD_INPUT
+
+
+@kernel
+def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows):
+    """z -> w dl/dz in place, 0 behind the last row; the samples' losses beside it; returns a status."""
+    return outputs.losses_of_strip(
+        plan, constants, y, labels, sample_weight, memory, base + plan[OUTPUT + VALUES_AT],
+        base + plan[TARGETS_AT], base + plan[LOSSES_AT], base + plan[WEIGHTS_AT], row, n_rows,
+    )  # fmt: skip
 
 
 @kernel
@@ -236,17 +240,3 @@ def fold(plan, vector, memory, base, totals, totals_at):
         if plan[BIAS]:
             totals[b1 + j] += factor * memory[at + n_in]
         at += n_in + plan[BIAS]
-
-
-@kernel
-def answer(plan, memory, base, out, row, n_rows):
-    """Write the block's responses or logits to out, (N, n_outputs)."""
-    at, strip, n_out = base + plan[OUTPUT + VALUES_AT], strip_size(memory), plan[N_OUTPUTS]
-    if plan[MODE] == RESPONSE:
-        if plan[LOSS] == CROSS_ENTROPY:
-            outputs.softmax(memory, at, n_out)
-        else:
-            respond(plan[LOSS], memory, at, strip, n_out, strip)
-    for k in range(n_out):
-        for s in range(n_rows):
-            out[(row + s) * n_out + k] = memory[at + k * strip + s]

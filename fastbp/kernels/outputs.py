@@ -1,4 +1,4 @@
-"""The outputs of a block, with samples in the lanes: losses, and what several outputs need on the way back.
+"""Outputs with samples in the lanes: losses of a strip, answers, and what several outputs need on the way back.
 
 z_k = b2_k + sum_j W2_jk h_j          softmax and losses lane by lane over the outputs k
 g_j = sum_k W2_jk d_k,  delta_j = g_j h'_j,  d = w dL/dz
@@ -8,7 +8,8 @@ dW2_jk = sum_s d_ks h_js,  dW1_ij = sum_s delta_js x_is,  db1_j = sum_s delta_js
 from .._jit import kernel
 from . import scalar
 from .across import all_finite
-from .elementwise import CROSS_ENTROPY, load_sample_weights, loss, targets_allowed
+from .custom import call_custom
+from .elementwise import CROSS_ENTROPY, CUSTOM_LOSS, load_sample_weights, loss, respond, targets_allowed
 from .fields import (
     BAD_TARGET,
     BIAS,
@@ -17,17 +18,17 @@ from .fields import (
     HAS_WEIGHTS,
     INPUTS_AT,
     LOSS,
+    LOSS_ADDRESS,
     LOSS_PARAMETER,
-    LOSSES_AT,
+    MODE,
     N_INPUTS,
     N_OUTPUTS,
     PADDED,
     PANELS_AT,
+    RESPONSE,
     SLOPES_AT,
     SUMS_AT,
-    TARGETS_AT,
     VALUES_AT,
-    WEIGHTS_AT,
 )
 from .simd import (
     absolute,
@@ -115,10 +116,16 @@ def cross_entropy_of_rows(memory, losses_at, z_at, targets_at, n_out):
 
 
 @kernel
-def loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at):
+def loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at, n_rows):
     """z -> dl/dz in place, and the sum of the outputs' losses."""
     strip = strip_size(memory)
     total = splat_strip(memory, 0.0)
+    if plan[LOSS] == CUSTOM_LOSS:
+        call_custom(plan[LOSS_ADDRESS], memory, z_at, targets_at, plan[N_OUTPUTS], n_rows, strip)
+        for k in range(plan[N_OUTPUTS]):
+            total = total + load_strip(memory, targets_at + k * strip)
+        store(memory, losses_at, total)
+        return
     for k in range(plan[N_OUTPUTS]):
         z, y = load_strip(memory, z_at + k * strip), load_strip(memory, targets_at + k * strip)
         value, d_z = loss(plan[LOSS], z, y, constants[LOSS_PARAMETER])
@@ -128,11 +135,11 @@ def loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at):
 
 
 @kernel
-def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows):
-    """z -> w dl/dz in place, 0 behind the last row; the samples' losses beside it; returns a status."""
+def losses_of_strip(
+    plan, constants, y, labels, sample_weight, memory, z_at, targets_at, losses_at, weights_at, row, n_rows
+):
+    """z -> w dl/dz in place, times 0 behind the last row; the samples' losses beside it; returns a status."""
     n_out, strip = plan[N_OUTPUTS], strip_size(memory)
-    z_at, targets_at = base + plan[OUTPUT + VALUES_AT], base + plan[TARGETS_AT]
-    losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
     if plan[HAS_LABELS]:
         if not load_labels(memory, targets_at, labels, row, n_rows, n_out):
             return BAD_TARGET
@@ -147,7 +154,7 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
         if plan[LOSS] == CROSS_ENTROPY:
             cross_entropy_of_rows(memory, losses_at, z_at, targets_at, n_out)
         else:
-            loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at)
+            loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at, n_rows)
     if plan[HAS_WEIGHTS] or n_rows < strip:
         load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip, plan[HAS_WEIGHTS])
         weights = load_strip(memory, weights_at)
@@ -155,6 +162,20 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
         for k in range(n_out):
             store(memory, z_at + k * strip, load_strip(memory, z_at + k * strip) * weights)
     return 0
+
+
+@kernel
+def answer(plan, memory, z_at, out, row, n_rows):
+    """Write a strip's responses or logits to out, (N, n_outputs)."""
+    strip, n_out = strip_size(memory), plan[N_OUTPUTS]
+    if plan[MODE] == RESPONSE:
+        if plan[LOSS] == CROSS_ENTROPY:
+            softmax(memory, z_at, n_out)
+        else:
+            respond(plan[LOSS], memory, z_at, strip, n_out, strip)
+    for k in range(n_out):
+        for s in range(n_rows):
+            out[(row + s) * n_out + k] = memory[z_at + k * strip + s]
 
 
 @kernel

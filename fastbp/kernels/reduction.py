@@ -37,8 +37,7 @@ from .fields import (
     WEIGHT_SUMS_AT,
     WEIGHTS,
 )
-from .gemm import larger, smaller
-from .tiles import record
+from .gemm import larger, record, smaller
 
 
 @kernel

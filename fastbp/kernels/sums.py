@@ -5,7 +5,7 @@ Left^T Right with rows m and columns n in panels, as in `gemm`. Which it is, the
 """
 
 from .._jit import kernel
-from . import gemm
+from . import few, gemm
 from .calls import call_at
 from .fields import (
     BIAS,
@@ -15,6 +15,7 @@ from .fields import (
     CHUNK_BLOCKS,
     FAMILY,
     FIRST_UNIT,
+    IS_FEW,
     IS_SPARSE,
     LEFT_AT,
     LEFT_STEP,
@@ -46,9 +47,8 @@ from .fields import (
     WEIGHT_SUMS_AT,
     WEIGHTS,
 )
-from .gemm import smaller
+from .gemm import record, smaller
 from .tile import n_columns, narrow, wide
-from .tiles import record
 
 
 @kernel
@@ -72,6 +72,9 @@ def add_block(plan, memory, base, sums, layer, n_rows):
 def add_part(plan, memory, base, sums, layer, n_rows, m, n_m, first, last):
     """Add a block's part to the sums: n_m rows from row m on, the columns first to last - 1."""
     at = record(layer)
+    if plan[at + IS_FEW]:
+        few.add_weights(plan, memory, base, sums, n_rows, first, last)
+        return
     gemm.weight_gradient(
         memory, sums + plan[at + WEIGHT_SUMS_AT], plan[at + SUMS_HEIGHT], base + plan[at + LEFT_AT],
         plan[at + LEFT_STEP], base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP], n_rows, m, n_m,
@@ -83,6 +86,9 @@ def add_part(plan, memory, base, sums, layer, n_rows, m, n_m, first, last):
 def add_biases(plan, memory, base, sums, layer, n_rows):
     """Add a block's db of one layer to the sums."""
     at = record(layer)
+    if plan[at + IS_FEW]:
+        few.add_biases(plan, memory, base, sums, n_rows)
+        return
     sums_at = sums + plan[at + BIAS_SUMS_AT]
     gemm.bias_gradient(memory, sums_at, base + plan[at + SLOPES_AT], plan[at + STEP], n_rows, plan[at + PADDED])
 

@@ -8,6 +8,12 @@
     tile_multiply(tile, other)         element by element
     tile_fma(tile, a, a_at, a_step, b, b_at)
                                        tile[m, :] += a[a_at + m a_step] b[b_at : b_at + COLUMNS]
+    tile_rectify(tile)                 0 where an element <= 0
+    tile_mask(tile, other)             0 where the other's element <= 0
+    tile_zero(shape), tile_totals(tile)
+                                       every number 0; the sum of each row of a narrow tile, as a vector
+    tile_fma_rows(tile, a, a_at, a_step, b, b_at)
+                                       tile[m, :] += a[a_at + m a_step + :] b[b_at + :], element by element
 
 Wide tiles do most of the work: 8 rows x 2 registers fill 16 of the 32 AVX-512 registers with sums, and leave room for a
 row of b and a broadcast; where there are 16 registers, 4 x 3 is the choice. Narrow tiles, one register wide and as many
@@ -22,7 +28,7 @@ from numba import types
 from numba.extending import models, register_model
 
 from .._jit import intrinsic
-from .vector import INDEX, VECTOR_BYTES, Vector, call, lanes, llvm_vector, load_at, splat_value, store_at
+from .vector import INDEX, VECTOR_BYTES, Vector, call, joined, lanes, llvm_vector, load_at, splat_value, store_at
 
 WIDE, NARROW = ((8, 2), (16, 1)) if VECTOR_BYTES == 64 else ((4, 3), (8, 1))  # rows and registers
 
@@ -161,17 +167,44 @@ def tile_store(typing, c, c_at, c_step, tile):
     return types.void(c, types.intp, types.intp, tile), emit
 
 
+@intrinsic(twin=lambda shape: np.zeros((shape.rows, shape.columns), shape.dtype))
+def tile_zero(typing, shape):
+    return shape.tile(shape), lambda context, *_: ir.Constant(_llvm_tile(shape.tile), None)
+
+
+def _by_register(write):
+    """Writer of a tile from the registers of others in the same place."""
+
+    def emit(context, builder, sig, arguments):
+        w = _Writer(builder, sig.return_type)
+        return w.value(lambda row, r: write(builder, *(w.part(value, row, r) for value in arguments)))
+
+    return emit
+
+
+def _zero_below(builder, value, sign):
+    """0 where sign <= 0, else the value."""
+    zero = ir.Constant(value.type, None)
+    return builder.select(builder.fcmp_ordered("<=", sign, zero), zero, value)
+
+
+@intrinsic(twin=lambda tile: np.where(tile <= 0, 0, tile).astype(tile.dtype))
+def tile_rectify(typing, tile):
+    return tile(tile), _by_register(lambda builder, value: _zero_below(builder, value, value))
+
+
+@intrinsic(twin=lambda tile, other: np.where(other <= 0, 0, tile).astype(tile.dtype))
+def tile_mask(typing, tile, other):
+    return tile(tile, other), _by_register(_zero_below)
+
+
 # Rows behind a block's last one hold whatever was left there; like the instructions, the twins say nothing about it.
 _silent = np.errstate(all="ignore")
 
 
 @intrinsic(twin=_silent(lambda tile, other: tile * other))
 def tile_multiply(typing, tile, other):
-    def emit(context, builder, sig, arguments):
-        w = _Writer(builder, tile)
-        return w.value(lambda row, r: builder.fmul(*(w.part(value, row, r) for value in arguments)))
-
-    return tile(tile, other), emit
+    return tile(tile, other), _by_register(lambda builder, value, factor: builder.fmul(value, factor))
 
 
 @_silent
@@ -197,3 +230,48 @@ def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
         return w.value(sum_of)
 
     return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+
+
+@_silent
+def _twin_fma_rows(tile, a, a_at, a_step, b, b_at):
+    rows, n = tile.shape
+    part = np.stack([a[a_at + m * a_step :][:n] for m in range(rows)])
+    return (np.multiply(part, b[b_at : b_at + n], dtype=np.float64) + tile).astype(tile.dtype)
+
+
+@intrinsic(twin=_twin_fma_rows)
+def tile_fma_rows(typing, tile, a, a_at, a_step, b, b_at):
+    def emit(context, builder, sig, arguments):
+        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
+        w = _Writer(builder, tile)
+        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
+
+        def sum_of(row, r):
+            part = w.load(w.address(a_pointer, a_place, a_stride, row=row, register=r))
+            return call(builder, "llvm.fma", part.type, [part, b_row[r], w.part(value, row, r)])
+
+        return w.value(sum_of)
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+
+
+@_silent
+def _twin_totals(tile):
+    while tile.shape[1] > 1:
+        tile = tile[:, ::2] + tile[:, 1::2]
+    return tile[:, 0]
+
+
+@intrinsic(twin=_twin_totals)
+def tile_totals(typing, tile):
+    def emit(context, builder, sig, arguments):
+        # Neighbouring lanes are added in two rows at once, until a register holds one number of each row.
+        registers = [builder.extract_value(arguments[0], row) for row in range(tile.rows)]
+        n = tile.vector.n
+        picks = [ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(start, 2 * n, 2))) for start in (0, 1)]
+        while len(registers) > tile.rows // n:
+            pairs = zip(registers[::2], registers[1::2], strict=True)
+            registers = [builder.fadd(*(builder.shuffle_vector(*pair, pick) for pick in picks)) for pair in pairs]
+        return joined(builder, registers)
+
+    return Vector(tile.dtype, tile.rows)(tile), emit

@@ -7,6 +7,8 @@ way back the slopes turn into what the layer below needs:
     dZ_{l-1} = (dZ_l W_l^T) * slope_{l-1}
     dW_l += A_{l-1}^T dZ_l,   db_l += sum dZ_l
 
+Products end with relu as they are stored, and its values serve as the slopes; few outputs are computed in `few`.
+
 A worker that has whole slots does all of that to one block after another. Where workers share a stretch of the batch,
 its blocks are kept after dZ, and then the weight gradients are shared out by units: UNIT_M rows and UNIT_N columns of
 one layer's dW, summed over the whole stretch by one worker.
@@ -15,12 +17,13 @@ one layer's dW, summed over the whole stretch by one worker.
 """
 
 from .._jit import kernel
-from . import fields, gemm
+from . import few, gemm
 from .custom import call_custom
 from .elementwise import (
     CROSS_ENTROPY,
     CUSTOM,
     CUSTOM_LOSS,
+    RELU,
     activate,
     bring_nearer,
     cross_entropy_of_labels,
@@ -49,6 +52,7 @@ from .fields import (
     HAS_WEIGHTS,
     INPUTS_AT,
     INPUTS_STEP,
+    IS_FEW,
     IS_SPARSE,
     LOSS,
     LOSS_ADDRESS,
@@ -77,9 +81,9 @@ from .fields import (
     WIDE_IN,
     ZEROS_AT,
 )
+from .gemm import record
 from .simd import register_size
 
-record = kernel(fields.record)
 FAR_BELOW = -1e30  # padding of the logits that softmax must not see
 
 
@@ -105,10 +109,10 @@ def pack_weights(plan, vector, memory, packed, first, last):
         j = (strip - plan[at + FIRST_STRIP]) * register_size(memory)
         if j < plan[at + PADDED]:
             pack_biases(plan, vector, memory, packed, layer, j)
-            if layer == 0 and plan[IS_SPARSE]:
+            if plan[at + IS_FEW] or (layer == 0 and plan[IS_SPARSE]):
                 continue
             gemm.pack_strip(memory, packed + plan[at + PANELS_AT], vector, w_at, n_in, n_out, plan[at + WIDE], j, False)
-        elif plan[WANTS_INPUTS] or (plan[MODE] == GRADIENT and layer > 0):
+        elif plan[WANTS_INPUTS] or plan[at + IS_FEW] or (plan[MODE] == GRADIENT and layer > 0):
             j -= plan[at + PADDED]
             gemm.pack_strip(
                 memory, packed + plan[at + TRANSPOSED_AT], vector, w_at, n_out, n_in, plan[at + WIDE_IN], j, True
@@ -143,21 +147,32 @@ def forward(plan, constants, x, memory, base, packed, row, n_rows):
         z_at, z_step = base + plan[at + VALUES_AT], plan[at + STEP]
         if not plan[IS_SPARSE]:
             bring_nearer(x, *part_of_next(plan, row, plan[N_INPUTS], layer))
-        if layer > 0 or not plan[IS_SPARSE]:
+        ending = gemm.STORE
+        if plan[at + IS_FEW]:
+            few.forward(plan, memory, base, packed, n_rows)
+        elif layer > 0 or not plan[IS_SPARSE]:
+            if is_rectifier(plan, layer):
+                ending = gemm.RECTIFY
             gemm.products(
                 memory, z_at, z_step, inputs_of(plan, base, layer), inputs_step(plan, layer),
                 packed + plan[at + PANELS_AT], packed + plan[at + BIASES_AT],
-                n_rows, plan[at + N_IN], plan[at + PADDED], plan[at + WIDE], False,
+                n_rows, plan[at + N_IN], plan[at + PADDED], plan[at + WIDE], ending, z_at,
             )  # fmt: skip
-        if layer < plan[N_LAYERS] - 1:
+        if layer < plan[N_LAYERS] - 1 and ending == gemm.STORE:
             parameter = constants[ACTIVATION_PARAMETERS + layer]
             slopes_at = base + plan[at + SLOPES_AT]
             if plan[at + ACTIVATION] == CUSTOM:
                 call_custom(plan[at + ADDRESS], memory, z_at, slopes_at, n_rows, plan[at + N_OUT], z_step)
             else:
-                has_slopes = plan[MODE] == GRADIENT or plan[WANTS_INPUTS]
+                has_slopes = (plan[MODE] == GRADIENT or plan[WANTS_INPUTS]) and not is_rectifier(plan, layer)
                 code, n = plan[at + ACTIVATION], plan[at + N_OUT]
                 activate(code, parameter, memory, z_at, slopes_at, z_step, n_rows, n, has_slopes)
+
+
+@kernel
+def is_rectifier(plan, layer):
+    """Whether a layer's activation is relu, which products end with; its values tell the slopes."""
+    return layer < plan[N_LAYERS] - 1 and plan[record(layer) + ACTIVATION] == RELU
 
 
 @kernel
@@ -183,10 +198,15 @@ def inputs_step(plan, layer):
 def deltas_below(plan, memory, base, packed, layer, n_rows):
     """dZ_{l-1} of the block over the slopes of layer l - 1."""
     at, below = record(layer), record(layer - 1)
+    to, values_at, step = base + plan[below + SLOPES_AT], base + plan[below + VALUES_AT], plan[below + STEP]
+    ending = gemm.MASK if is_rectifier(plan, layer - 1) else gemm.SCALE
+    if plan[at + IS_FEW]:
+        few.deltas_below(plan, memory, base, packed, to, values_at, step, n_rows, ending)
+        return
     gemm.products(
-        memory, base + plan[below + SLOPES_AT], plan[below + STEP], base + plan[at + SLOPES_AT], plan[at + STEP],
+        memory, to, step, base + plan[at + SLOPES_AT], plan[at + STEP],
         packed + plan[at + TRANSPOSED_AT], packed + plan[ZEROS_AT],
-        n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], True,
+        n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], ending, values_at,
     )  # fmt: skip
 
 
@@ -197,7 +217,8 @@ def input_gradient(plan, constants, memory, base, packed, deltas_at, d_x, row, n
     step = plan[INPUTS_STEP]
     gemm.products(
         memory, deltas_at, step, base + plan[at + SLOPES_AT], plan[at + STEP], packed + plan[at + TRANSPOSED_AT],
-        packed + plan[ZEROS_AT], n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN], False,
+        packed + plan[ZEROS_AT], n_rows, plan[at + N_OUT], plan[at + PADDED_IN], plan[at + WIDE_IN],
+        gemm.STORE, deltas_at,
     )  # fmt: skip
     for m in range(n_rows):
         for k in range(n):
@@ -215,6 +236,8 @@ def deltas_of_block(plan, memory, base, packed, n_rows):
 def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows):
     """z_L -> w dL/dz_L in place, the rows' losses beside it; returns a status."""
     last = record(plan[N_LAYERS] - 1)
+    if plan[last + IS_FEW]:
+        return few.losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows)
     z_at, step, n = base + plan[last + VALUES_AT], plan[last + STEP], plan[N_OUTPUTS]
     losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
     targets_at = base + plan[TARGETS_AT]
@@ -252,6 +275,9 @@ def forward_rows(plan, constants, x, memory, base, packed, row, n_rows):
 def answer(plan, memory, base, out, row, n_rows):
     """Write the block's responses or logits to out, (N, n_outputs)."""
     last = record(plan[N_LAYERS] - 1)
+    if plan[last + IS_FEW]:
+        few.answer(plan, memory, base, out, row, n_rows)
+        return
     at, step, n = base + plan[last + VALUES_AT], plan[last + STEP], plan[N_OUTPUTS]
     if plan[MODE] == RESPONSE:
         respond(plan[LOSS], memory, at, step, n_rows, n)

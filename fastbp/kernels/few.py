@@ -1,0 +1,149 @@
+"""The last layer where its outputs are few, one say: samples in the lanes, behind hidden layers with features in them.
+
+A tile of columns for one output would be empty but for one; here a strip of samples is full. The strips of a block
+follow each other, each with the rows z_j of its samples, strip_size apart, which `outputs` turns into losses:
+
+    z_j[m] = b_j + sum_k A[m, k] W[k, j]         by a tile of A's rows, whose sums lie in its lanes until the last
+    dA[m, k] = sum_j dZ_j[m] W[k, j],   dW[k, j] += sum_m A[m, k] dZ_j[m],   db_j += sum_m dZ_j[m]
+
+W is packed by registers of inputs k, with one row each for the outputs j; so are its sums.
+"""
+
+from .._jit import kernel
+from . import outputs
+from .across import first, total
+from .fields import (
+    BIAS_SUMS_AT,
+    BIASES_AT,
+    LOSSES_AT,
+    N_LAYERS,
+    N_OUTPUTS,
+    PADDED_IN,
+    RIGHT_AT,
+    RIGHT_STEP,
+    TARGETS_AT,
+    TRANSPOSED_AT,
+    VALUES_AT,
+    WEIGHT_SUMS_AT,
+    WEIGHTS_AT,
+)
+from .gemm import MASK, record, smaller
+from .simd import fma, load, register_size, splat, store, strip_size, where_positive
+from .tile import n_rows as rows_of
+from .tile import narrow, tile_fma_rows, tile_totals, tile_zero
+
+
+@kernel
+def last_layer(plan):
+    """Where its record starts."""
+    return record(plan[N_LAYERS] - 1)
+
+
+@kernel
+def place(memory, m, n_out):
+    """Where the first output of row m of the block lies among the outputs or targets."""
+    strip = strip_size(memory)
+    return m // strip * strip * n_out + m % strip
+
+
+@kernel
+def forward(plan, memory, base, packed, n_rows):
+    """z of the block."""
+    at, n_out, strip, size = last_layer(plan), plan[N_OUTPUTS], strip_size(memory), register_size(memory)
+    a_at, a_step = base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP]
+    for m in range(0, n_rows, rows_of(narrow(memory))):
+        z_at = base + plan[at + VALUES_AT] + place(memory, m, n_out)
+        for j in range(n_out):
+            tile, w_at = tile_zero(narrow(memory)), packed + plan[at + TRANSPOSED_AT] + j * size
+            for k in range(0, plan[at + PADDED_IN], size):
+                tile = tile_fma_rows(tile, memory, a_at + m * a_step + k, a_step, memory, w_at)
+                w_at += n_out * size
+            store(memory, z_at + j * strip, tile_totals(tile) + memory[packed + plan[at + BIASES_AT] + j])
+
+
+@kernel
+def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row, n_rows):
+    """z -> w dL/dz in place, the rows' losses beside it; returns a status."""
+    for m in range(0, n_rows, strip_size(memory)):
+        shift = m * plan[N_OUTPUTS]
+        status = outputs.losses_of_strip(
+            plan, constants, y, labels, sample_weight, memory, base + plan[last_layer(plan) + VALUES_AT] + shift,
+            base + plan[TARGETS_AT] + shift, base + plan[LOSSES_AT] + m, base + plan[WEIGHTS_AT] + m,
+            row + m, smaller(strip_size(memory), n_rows - m),
+        )  # fmt: skip
+        if status != 0:
+            return status
+    return 0
+
+
+@kernel
+def answer(plan, memory, base, out, row, n_rows):
+    """Write the block's responses or logits to out, (N, n_outputs)."""
+    for m in range(0, n_rows, strip_size(memory)):
+        z_at = base + plan[last_layer(plan) + VALUES_AT] + m * plan[N_OUTPUTS]
+        outputs.answer(plan, memory, z_at, out, row + m, smaller(strip_size(memory), n_rows - m))
+
+
+@kernel
+def deltas_below(plan, memory, base, packed, to, values_at, step, n_rows, ending):
+    """dA of the block, to rows `step` apart, ending as `gemm.products` does."""
+    at, n_out, strip, size = last_layer(plan), plan[N_OUTPUTS], strip_size(memory), register_size(memory)
+    d_at = base + plan[at + VALUES_AT]
+    for k in range(0, plan[at + PADDED_IN], size):
+        w_at = packed + plan[at + TRANSPOSED_AT] + k * n_out
+        w = load(memory, w_at)
+        for m in range(n_rows):
+            d, here = d_at + place(memory, m, n_out), m * step + k
+            delta = w * memory[d]
+            for j in range(1, n_out):
+                delta = fma(memory[d + j * strip], load(memory, w_at + j * size), delta)
+            if ending == MASK:
+                delta = where_positive(load(memory, values_at + here), delta, 0.0)
+            else:
+                delta = delta * load(memory, to + here)
+            store(memory, to + here, delta)
+
+
+@kernel
+def add_weights(plan, memory, base, sums, n_rows, first_k, last_k):
+    """Add the block's dW to the chunk's sums, for the inputs first_k to last_k - 1."""
+    at, n_out, size = last_layer(plan), plan[N_OUTPUTS], register_size(memory)
+    a_at, a_step = base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP]
+    for k in range(first_k, last_k, size):
+        for j in range(n_out):
+            to = sums + plan[at + WEIGHT_SUMS_AT] + k * n_out + j * size
+            added = load(memory, to)
+            for m in range(0, n_rows, strip_size(memory)):
+                d_at = base + plan[at + VALUES_AT] + place(memory, m, n_out) + j * strip_size(memory)
+                n = smaller(strip_size(memory), n_rows - m)
+                added = added + weighted_rows(memory, a_at + m * a_step + k, a_step, d_at, n)
+            store(memory, to, added)
+
+
+@kernel
+def weighted_rows(memory, a_at, a_step, d_at, n):
+    """sum_m A[m, :] d[m] of n rows in one register, by four chains so that none waits for the other."""
+    s, t, u, v = splat(memory, 0.0), splat(memory, 0.0), splat(memory, 0.0), splat(memory, 0.0)
+    for _ in range(n // 4):
+        s = fma(load(memory, a_at), memory[d_at], s)
+        t = fma(load(memory, a_at + a_step), memory[d_at + 1], t)
+        u = fma(load(memory, a_at + 2 * a_step), memory[d_at + 2], u)
+        v = fma(load(memory, a_at + 3 * a_step), memory[d_at + 3], v)
+        a_at += 4 * a_step
+        d_at += 4
+    for _ in range(n % 4):
+        s = fma(load(memory, a_at), memory[d_at], s)
+        a_at += a_step
+        d_at += 1
+    return (s + t) + (u + v)
+
+
+@kernel
+def add_biases(plan, memory, base, sums, n_rows):
+    """Add the block's db to the chunk's sums."""
+    at, strip, size = last_layer(plan), strip_size(memory), register_size(memory)
+    for j in range(plan[N_OUTPUTS]):
+        d_at, added = base + plan[at + VALUES_AT] + j * strip, splat(memory, 0.0)
+        for m in range(0, n_rows, size):
+            added = added + first(load(memory, d_at + place(memory, m, plan[N_OUTPUTS])), n_rows - m)
+        memory[sums + plan[at + BIAS_SUMS_AT] + j] += total(added)
