@@ -78,7 +78,7 @@ def kernels(s):
         out[2] = total(load_strip(a, 0))
 
     def do_register_totals(a, b, c, out):
-        store(out, 0, register_totals(a, 1))
+        store(out, 0, register_totals(load_strip(a, 1)))
 
     return {name: f for name, f in locals().items() if name.startswith("do_")}
 

@@ -1,9 +1,9 @@
 """Operations of `simd` that look across the lanes of a vector, or choose among them.
 
-first(v, n)                     lanes from n on are 0
+first(v, n)                     lanes from n on are 0, in each register
 add_products(s, a, b)           s + a_r b_r over the registers r of two strips, in order: 64 terms into 16 lanes
 total(v), highest(v)            sum and maximum over the lanes, in a fixed order
-register_totals(a, at)          the totals of the STRIP_REGISTERS registers from `at` on, as one short vector
+register_totals(v)              the totals of a strip's registers, as one short vector
 transpose(a, at, step, b, to, to_step)
                                 b[to + i to_step + j] = a[at + j step + i] for i, j = 0 .. register_size - 1
 all_finite(v), all_within(v, low, high)
@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 
 from .._jit import intrinsic
-from .simd import twin_fma, twin_load_strip
+from .simd import twin_fma
 from .vector import (
     INDEX,
     STRIP_REGISTERS,
@@ -30,12 +30,12 @@ from .vector import (
 )
 
 
-@intrinsic(twin=lambda v, n: np.where(np.arange(len(v)) < n, v, 0).astype(v.dtype))
+@intrinsic(twin=lambda v, n: np.where(np.arange(len(v)) % lanes(v.dtype) < n, v, 0).astype(v.dtype))
 def first(typing, v, n):
     def emit(context, builder, sig, arguments):
         value, count = arguments
         integers = ir.VectorType(INDEX, v.n)
-        numbers = ir.Constant(integers, list(range(v.n)))
+        numbers = ir.Constant(integers, [i % lanes(v.dtype) for i in range(v.n)])
         kept = builder.icmp_signed("<", numbers, splat_value(builder, count, integers))
         return builder.select(kept, value, ir.Constant(value.type, None))
 
@@ -79,21 +79,19 @@ def total(typing, v):
     return v.dtype(v), emit
 
 
-def _twin_register_totals(a, at):
-    rows = twin_load_strip(a, at)
+def _twin_register_totals(rows):
     while len(rows) > STRIP_REGISTERS:
         rows = rows[::2] + rows[1::2]
     return rows
 
 
 @intrinsic(twin=_twin_register_totals)
-def register_totals(typing, a, at):
-    result = Vector(a.dtype, STRIP_REGISTERS)
+def register_totals(typing, v):
+    result = Vector(v.dtype, STRIP_REGISTERS)
 
     def emit(context, builder, sig, arguments):
         # Neighbours are added in all registers at once, which takes a third of the shuffles of one total after another.
-        strip = Vector(a.dtype, STRIP_REGISTERS * lanes(a.dtype))
-        value = load_at(builder, builder.gep(arguments[0], [arguments[1]]), strip)
+        value = arguments[0]
         while value.type.count > STRIP_REGISTERS:
             n = value.type.count
             even, odd = (
@@ -107,7 +105,7 @@ def register_totals(typing, a, at):
             value = builder.fadd(even, odd)
         return value
 
-    return result(a, types.intp), emit
+    return result(v), emit
 
 
 def _twin_transpose(a, at, step, b, to, to_step):

@@ -10,9 +10,21 @@ import numpy as np
 from .. import activations, losses
 from .._jit import kernel
 from . import scalar
-from .across import all_finite, all_within, first, highest, total
+from .across import all_finite, all_within, first, highest, register_totals, total
 from .operations import choice
-from .simd import fma, load, load_part, load_spread, maximum, prefetch, register_size, splat, store, store_spread
+from .simd import (
+    fma,
+    load,
+    load_part,
+    load_spread,
+    maximum,
+    prefetch,
+    register_size,
+    splat,
+    splat_strip,
+    store,
+    store_spread,
+)
 from .vector import STRIP_REGISTERS as ROWS_OF_STRIP
 
 # Codes as globals, so that the compiler sees constants.
@@ -45,28 +57,22 @@ def activate(code, parameter, a, at, slopes_at, step, n_rows, n, has_slopes):
 
 
 # (l(y, z), dl/dz) of the loss with a code, of every one but cross_entropy: loss(code, z, y, parameter).
-loss = choice([getattr(scalar, name, scalar.pullback) for name in (*losses.NAMES, "pullback")])
+loss = choice([getattr(scalar, name, scalar.pullback) for name in (*losses.NAMES, "pullback", "custom")])
 
 
 @kernel
-def loss_of_elements(code, parameter, a, at, targets_at, step, n_rows, n):
-    """z -> dl/dz and y -> l(y, z), both in place, for n_rows rows of n elements, a strip of rows at a time."""
+def loss_of_elements(code, parameter, a, losses_at, at, targets_at, step, n_rows, n):
+    """z -> dl/dz in place and the sum of l(y, z) of each row, for n_rows rows of n elements, a strip of rows at a time.
+
+    The sums of the rows that fill the last strip are written, too.
+    """
     for m in range(0, n_rows, ROWS_OF_STRIP):
-        for i in range(m * step, m * step + n, register_size(a)):
-            value, d_z = loss(code, load_spread(a, at + i, step), load_spread(a, targets_at + i, step), parameter)
-            store_spread(a, at + i, step, d_z)
-            store_spread(a, targets_at + i, step, value)
-
-
-@kernel
-def sum_of_rows(a, sums_at, at, step, n_rows, n):
-    """The sum of each row's n elements."""
-    for m in range(n_rows):
-        row = splat(a, 0.0)
+        z_at, y_at, losses = at + m * step, targets_at + m * step, splat_strip(a, 0.0)
         for i in range(0, n, register_size(a)):
-            row = row + first(load(a, at + i), n - i)
-        a[sums_at + m] = total(row)
-        at += step
+            value, d_z = loss(code, load_spread(a, z_at + i, step), load_spread(a, y_at + i, step), parameter)
+            store_spread(a, z_at + i, step, d_z)
+            losses = losses + first(value, n - i)
+        store(a, losses_at + m, register_totals(losses))
 
 
 @kernel

@@ -224,7 +224,7 @@ def fold(plan, vector, memory, base, totals, totals_at):
     w2, b2 = totals_at + plan[OUTPUT + WEIGHTS], totals_at + plan[OUTPUT + BIASES]
     at = base + plan[SUMS_AT]
     for i in range(0, plan[SUMS_SIZE], strip_size(memory)):
-        store(memory, at + i // size, register_totals(memory, at + i))
+        store(memory, at + i // size, register_totals(load_strip(memory, at + i)))
     for k in range(n_out):
         if plan[BIAS]:
             totals[b2 + k] += memory[at + k]

@@ -122,10 +122,6 @@ def loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at, n_rows
     total = splat_strip(memory, 0.0)
     if plan[LOSS] == CUSTOM_LOSS:
         call_custom(plan[LOSS_ADDRESS], memory, z_at, targets_at, plan[N_OUTPUTS], n_rows, strip)
-        for k in range(plan[N_OUTPUTS]):
-            total = total + load_strip(memory, targets_at + k * strip)
-        store(memory, losses_at, total)
-        return
     for k in range(plan[N_OUTPUTS]):
         z, y = load_strip(memory, z_at + k * strip), load_strip(memory, targets_at + k * strip)
         value, d_z = loss(plan[LOSS], z, y, constants[LOSS_PARAMETER])

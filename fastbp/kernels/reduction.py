@@ -38,6 +38,7 @@ from .fields import (
     WEIGHTS,
 )
 from .gemm import larger, record, smaller
+from .simd import load, register_size, store
 
 
 @kernel
@@ -96,10 +97,19 @@ def merge(totals, at, step, n, first, last):
     apart = 1
     while apart < n:
         for k in range(0, n - apart, 2 * apart):
-            to, source = at + k * step, at + (k + apart) * step
-            for i in range(first, last):
-                totals[to + i] += totals[source + i]
+            add_totals(totals, at + k * step + first, at + (k + apart) * step + first, last - first)
         apart *= 2
+
+
+@kernel
+def add_totals(totals, to, source, n):
+    """Add n totals to others; written in vectors, as the compiler cannot tell that they lie apart."""
+    size = register_size(totals)
+    for i in range(n // size):
+        place = to + i * size
+        store(totals, place, load(totals, place) + load(totals, source + i * size))
+    for i in range(n // size * size, n):
+        totals[to + i] += totals[source + i]
 
 
 @kernel

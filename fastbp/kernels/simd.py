@@ -87,11 +87,11 @@ def load(typing, a, at):
     return _load(1, a)
 
 
-def twin_load_strip(a, at):
+def _twin_load_strip(a, at):
     return a[at : at + STRIP_REGISTERS * lanes(a.dtype)].copy()
 
 
-@intrinsic(twin=twin_load_strip)
+@intrinsic(twin=_twin_load_strip)
 def load_strip(typing, a, at):
     return _load(STRIP_REGISTERS, a)
 

@@ -166,9 +166,15 @@ def fold_biases(plan, memory, sums, layer, totals, totals_at, is_first):
 @kernel
 def add_row(memory, sums_at, n, totals, at, step, is_first):
     """Add n sums to totals `step` apart, or start from them."""
-    for k in range(n):
-        before = 0.0 if is_first else totals[at + k * step]
-        totals[at + k * step] = before + memory[sums_at + k]
+    if is_first:
+        for k in range(n):
+            totals[at + k * step] = memory[sums_at + k]
+    elif step == 1:  # of which the compiler makes vectors
+        for k in range(n):
+            totals[at + k] += memory[sums_at + k]
+    else:
+        for k in range(n):
+            totals[at + k * step] += memory[sums_at + k]
 
 
 # -- units: parts of a layer's sums, where workers share a stretch ---------------------------------------------------

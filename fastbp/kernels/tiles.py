@@ -32,7 +32,6 @@ from .elementwise import (
     load_sample_weights,
     loss_of_elements,
     respond,
-    sum_of_rows,
     targets_allowed,
     weigh_rows,
 )
@@ -241,7 +240,6 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
     z_at, step, n = base + plan[last + VALUES_AT], plan[last + STEP], plan[N_OUTPUTS]
     losses_at, weights_at = base + plan[LOSSES_AT], base + plan[WEIGHTS_AT]
     targets_at = base + plan[TARGETS_AT]
-    load_sample_weights(memory, weights_at, sample_weight, row, n_rows, n_rows, plan[HAS_WEIGHTS])
     if plan[HAS_LABELS]:
         if not cross_entropy_of_labels(memory, losses_at, z_at, labels, row, step, n_rows, n):
             return BAD_TARGET
@@ -254,10 +252,12 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
         else:
             if plan[LOSS] == CUSTOM_LOSS:
                 call_custom(plan[LOSS_ADDRESS], memory, z_at, targets_at, n_rows, n, step)
-            else:
-                loss_of_elements(plan[LOSS], constants[LOSS_PARAMETER], memory, z_at, targets_at, step, n_rows, n)
-            sum_of_rows(memory, losses_at, targets_at, step, n_rows, n)
-    weigh_rows(memory, losses_at, z_at, weights_at, step, n_rows, n)
+            loss_of_elements(
+                plan[LOSS], constants[LOSS_PARAMETER], memory, losses_at, z_at, targets_at, step, n_rows, n
+            )
+    if plan[HAS_WEIGHTS]:
+        load_sample_weights(memory, weights_at, sample_weight, row, n_rows, n_rows, True)
+        weigh_rows(memory, losses_at, z_at, weights_at, step, n_rows, n)
     return 0
 
 
