@@ -20,7 +20,8 @@ from .network import MLP
 
 MAX_CHUNK_ROWS = 8192  # float32 sums over more rows lose digits
 MAX_SLOTS = 64
-SLOT_BLOCKS = 8  # beside which a slot's own cost, to be added to and merged, is small; twice as many, if it is large
+SLOT_BLOCKS = 8  # beside which a slot's own cost, to be added to and merged, is small; twice as many of a large slot
+LARGE_SLOT = 2**18  # bytes: a few of them leave the caches of a core
 MIN_SLOTS = 8  # or blocks, wherever the batch has as many rows: something to share out
 TOTALS_BYTES = 2**25  # bound on all slots together, unless MIN_SLOTS need more
 SUMS_BYTES = 2**20  # sums of one worker that stay in the caches of its core
@@ -247,7 +248,7 @@ def _slot_blocks(net: MLP, n_blocks: int, fewest: int, weight_bytes: int) -> int
     if fewest == 1 and weight_bytes > SUMS_BYTES:
         return n_blocks
     slot_bytes = 8 * net.n_parameters
-    worth_it = n_blocks // (SLOT_BLOCKS if slot_bytes <= SUMS_BYTES else 2 * SLOT_BLOCKS)
+    worth_it = n_blocks // (SLOT_BLOCKS if slot_bytes <= LARGE_SLOT else 2 * SLOT_BLOCKS)
     most = min(MAX_SLOTS, max(fewest, min(TOTALS_BYTES // slot_bytes, worth_it)))
     if fewest == 1:
         most = 1 << most.bit_length() - 1  # what most numbers of threads can share out
