@@ -18,7 +18,7 @@ Everything lies in one array, and each function takes the array once and then of
 from .._jit import kernel
 from . import fields
 from .across import transpose
-from .simd import load, prefetch, register_size, splat, store
+from .simd import load, prefetch, prefetch_early, register_size, splat, store
 from .tile import (
     n_columns,
     n_rows,
@@ -50,10 +50,11 @@ def larger(a, b):
 
 
 @kernel
-def add_products(shape, tile, memory, a_at, a_step, b_at, n_k):
+def add_products(shape, tile, memory, a_at, a_step, b_at, n_k, next_at):
     """tile[m, n] + sum_k a[m, k] b[k, n], for a panel b: the innermost loop of the library.
 
     Four steps are written out, after which the loop costs nothing; a narrow tile's many rows would leave the registers.
+    Meanwhile half a register of the next panel is asked for: 16 tiles, a block's, bring it nearer as a whole.
     """
     width = n_columns(shape)
     if width > register_size(memory):
@@ -62,6 +63,8 @@ def add_products(shape, tile, memory, a_at, a_step, b_at, n_k):
             tile = tile_fma(tile, memory, a_at + 1, a_step, memory, b_at + width)
             tile = tile_fma(tile, memory, a_at + 2, a_step, memory, b_at + 2 * width)
             tile = tile_fma(tile, memory, a_at + 3, a_step, memory, b_at + 3 * width)
+            prefetch_early(memory, next_at)
+            next_at += register_size(memory) // 2
             a_at += 4
             b_at += 4 * width
         n_k %= 4
@@ -96,9 +99,11 @@ def products_of_panels(
 ):
     """The columns `first` to `last` of that, by tiles of one shape."""
     for j in range(first, last, n_columns(shape)):
+        next_at = panels_at + (j + n_columns(shape)) * n_k
         for i in range(0, n_samples, n_rows(shape)):
             tile = tile_row(shape, memory, start_at + j)
-            tile = add_products(shape, tile, memory, a_at + i * a_step, a_step, panels_at + j * n_k, n_k)
+            tile = add_products(shape, tile, memory, a_at + i * a_step, a_step, panels_at + j * n_k, n_k, next_at)
+            next_at += n_k // 4 * register_size(memory) // 2
             at = c_at + i * c_step + j
             if ending == RECTIFY:
                 tile = tile_rectify(tile)

@@ -8,6 +8,7 @@
     load_part(a, at, n)             one register: n elements, if it holds more then zeros; reads nothing else
     load_strip_part(a, at, n)       the same of a strip
     prefetch(a, at)                 brings a cache line nearer; `at` may lie anywhere
+    prefetch_early(a, at)           the same, but not into the first-level cache, which has no room for it yet
     load_even(a, at), load_odd(...) a strip of elements 0, 2, 4, ... or 1, 3, 5, ... from `at` on
     splat(a, s), splat_strip(a, s)  every lane = s, in the dtype of a
     register_size(a), strip_size(a) elements in a register and in a strip
@@ -61,16 +62,25 @@ def pointer(typing, array):
     return types.CPointer(array.dtype)(array), emit
 
 
-@intrinsic(twin=lambda a, at: None)
-def prefetch(typing, a, at):
+def _prefetch(a, locality):
     def emit(context, builder, sig, arguments):
         place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir.IntType(8).as_pointer())
-        numbers = [ir.IntType(32)(n) for n in (0, 3, 1)]  # to read, into every level, data
+        numbers = [ir.IntType(32)(n) for n in (0, locality, 1)]  # to read, locality, data
         kind = ir.FunctionType(ir.VoidType(), [place.type, *(n.type for n in numbers)])
         builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), [place, *numbers])
         return context.get_dummy_value()
 
     return types.void(a, types.intp), emit
+
+
+@intrinsic(twin=lambda a, at: None)
+def prefetch(typing, a, at):
+    return _prefetch(a, 3)
+
+
+@intrinsic(twin=lambda a, at: None)
+def prefetch_early(typing, a, at):
+    return _prefetch(a, 2)
 
 
 def _load(registers, a):
