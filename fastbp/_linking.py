@@ -8,8 +8,9 @@ changed, kernels are compiled Numba's way, slowly but the same.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+from numba.core import types
 from numba.core.compiler import Compiler
 
 try:
@@ -40,6 +41,30 @@ class _Codegen:
 
     def set_env(self, name: str, environment: Any) -> None:
         """Nothing: the environment serves Python objects, which kernels do not touch."""
+
+
+class _Typing:
+    """The typing context, which remembers what operators and intrinsics make of given types.
+
+    Kernels ask a few hundred different questions, each of them some twenty times; Numba looks through all it has.
+    """
+
+    _known: ClassVar[dict[Any, Any]] = {}
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def resolve_function_type(self, function: Any, arguments: Any, keywords: Any) -> Any:
+        """The signature of a call; kernels, which are compiled when they are asked, are not remembered."""
+        if keywords or type(function) is not types.Function:
+            return self._context.resolve_function_type(function, arguments, keywords)
+        question = function, arguments
+        if question not in self._known:
+            self._known[question] = self._context.resolve_function_type(function, arguments, keywords)
+        return self._known[question]
 
 
 if JITCodeLibrary is None or not hasattr(JITCodeLibrary, "_get_module_for_linking"):
@@ -99,6 +124,7 @@ else:
         """Numba's compiler for a serial entry."""
 
         def define_pipelines(self) -> Any:
+            self.state.typingctx = _Typing(self.state.typingctx)
             self.state.library = self._library()
             self.state.library.enable_object_caching()
             passes = PassManager("kernel")
