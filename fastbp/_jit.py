@@ -1,10 +1,9 @@
-"""The one door to Numba: how functions are compiled and kept, how they are launched on threads, and on which CPU.
+"""The one door to Numba: how functions are compiled and kept, and for which CPU.
 
     kernel       an inner function: called from other compiled code only
     inlined      the same, copied into its callers
     intrinsic    an inner function written as instructions, with a NumPy twin for runs without the compiler
     entry        a compiled function that Python calls, with one signature, compiled or loaded on its first call
-    launch       a parallel entry on a number of threads, on any threading layer
 
 With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy twin): coverage sees every line.
 """
@@ -14,11 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import operator
-import os
 import pickle
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,9 +26,8 @@ from numba import prange, types
 from numba.core import event
 from numba.core.registry import cpu_target
 
-from . import _cache, _linking
+from . import _cache, _linking, _threads
 from ._cpu import CPU, cpu
-from .errors import InputError, ThreadError
 
 __all__ = [
     "COMPILED",
@@ -45,14 +40,9 @@ __all__ = [
     "inlined",
     "intrinsic",
     "kernel",
-    "launch",
-    "max_threads",
     "n_compilations",
     "prange",
-    "resolve_threads",
-    "set_num_threads",
     "signatures_compiled",
-    "threading_layer",
 ]
 
 COMPILED: bool = not numba.config.DISABLE_JIT
@@ -143,7 +133,7 @@ class Entry:
         """Compile now, or load from the cache. A second call does nothing."""
         if not COMPILED or self._call is self._dispatcher:
             return
-        with _locks.compiling:
+        with _threads.locks.compiling:
             # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
             if not self._dispatcher.signatures:
                 with _without_garbage_collection():
@@ -283,118 +273,3 @@ class _DiskCache:
             cpu_target.target_context.codegen().magic_tuple(),
             sorted(setting for setting in settings if setting[0] not in _NEUTRAL_SETTINGS),
         )
-
-
-# -- threads ----------------------------------------------------------------------------------------------------------
-
-
-class _Locks:
-    """The two locks of the module. A fork waits for both, and the child starts with new ones."""
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self.compiling = threading.RLock()
-        # Numba's own pool ("workqueue") aborts the process when two Python threads enter it at once.
-        self.workqueue = threading.RLock()
-
-    def acquire(self) -> None:
-        self.compiling.acquire()
-        self.workqueue.acquire()
-
-    def release(self) -> None:
-        self.workqueue.release()
-        self.compiling.release()
-
-
-_locks = _Locks()
-_default_threads: int | None = None
-_pool_lost = False
-
-
-def _in_forked_child() -> None:
-    global _pool_lost
-    _locks.renew()
-    # GNU OpenMP does not survive a fork: the child would be killed at its first parallel kernel, or wait for ever. TBB
-    # does not either if another Python thread has used it. Numba's own pool starts anew.
-    _pool_lost = _pool_lost or threading_layer() in ("omp", "tbb")
-
-
-os.register_at_fork(before=_locks.acquire, after_in_parent=_locks.release, after_in_child=_in_forked_child)
-
-
-def threading_layer() -> str | None:
-    """The layer in use: omp, tbb or workqueue; None before Numba's threads have started."""
-    try:
-        return numba.threading_layer()
-    except ValueError:
-        return None
-
-
-def max_threads() -> int:
-    """As many threads as Numba starts: NUMBA_NUM_THREADS, the number of cores by default."""
-    return numba.config.NUMBA_NUM_THREADS
-
-
-def resolve_threads(n_threads: int | None = None) -> int:
-    """The number of threads: the argument, else `set_num_threads`, else FASTBP_NUM_THREADS, else Numba's setting.
-
-    1 in a process forked from one whose OpenMP or TBB threads had started: only the serial path is open there.
-    ThreadError above Numba's maximum, InputError for what is no positive integer.
-    """
-    if n_threads is not None:
-        n = _checked(n_threads, "n_threads")
-    elif _default_threads is not None:
-        n = _default_threads
-    elif from_environment := os.environ.get("FASTBP_NUM_THREADS"):
-        n = _checked(int(from_environment) if from_environment.isdecimal() else from_environment, "FASTBP_NUM_THREADS")
-    else:
-        # Asking Numba would start its threads; until they run its setting is its maximum.
-        n = numba.get_num_threads() if threading_layer() else max_threads()
-    return 1 if _pool_lost else n
-
-
-def set_num_threads(n_threads: int | None) -> None:
-    """Set this process's default number of threads; None goes back to FASTBP_NUM_THREADS or Numba's setting."""
-    global _default_threads
-    _default_threads = None if n_threads is None else _checked(n_threads, "n_threads")
-
-
-def _checked(value: Any, name: str) -> int:
-    try:
-        n = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        n = 0
-    if n < 1:
-        raise InputError(f"{name} must be a positive integer, got {value!r}")
-    if n > max_threads():
-        raise ThreadError(
-            f"{name} must be at most {max_threads()}, the number of threads Numba has, got {n}; "
-            f"for more, set NUMBA_NUM_THREADS={n} before Python starts"
-        )
-    return n
-
-
-def launch(entry: Entry, n_threads: int, *args: Any) -> Any:
-    """Run a parallel entry on n_threads, and leave the caller's own Numba setting as it was."""
-    if not COMPILED:
-        return entry(*args)
-    if _pool_lost:
-        raise ThreadError(
-            f"wanted a parallel kernel, but this process was forked after Numba's threads ({threading_layer()}) had "
-            "started, and they do not survive a fork; use n_threads=1, or start processes with "
-            "multiprocessing.get_context('spawn')"
-        )
-    entry.compile()
-    before = numba.get_num_threads()
-    try:
-        if before != n_threads:  # each setting costs half a microsecond
-            numba.set_num_threads(n_threads)
-        if threading_layer() != "workqueue":
-            return entry(*args)
-        with _locks.workqueue:
-            return entry(*args)
-    finally:
-        if before != n_threads:
-            numba.set_num_threads(before)

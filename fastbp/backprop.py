@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _jit, arrays, csr
+from . import _threads, arrays, csr
 from .csr import CSR
 from .errors import InputError
 from .kernels import fields, fused
@@ -182,7 +182,7 @@ def warmup(dtype: Any = np.float32) -> None:
 
 def wants_threads(net: MLP, n_rows: int, dtype: np.dtype) -> bool:
     """Whether a batch of n_rows is large enough to be shared out to threads."""
-    return schedule(layout(net, n_rows, dtype, machine()), _jit.resolve_threads(None)).n_workers > 1
+    return schedule(layout(net, n_rows, dtype, machine()), _threads.resolve_threads(None)).n_workers > 1
 
 
 def descend(
@@ -198,7 +198,7 @@ def descend(
     losses = np.empty(n_steps)
     with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1, call.stored) as batch:
         code = net.loss_function.code
-        d_x = call.vector[:0]
+        d_x = call.nothing
         arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, d_x, call.scale(reduction))
         per_call = batch.schedule.repeats
         for start in range(0, n_steps, per_call):
@@ -215,14 +215,14 @@ def descend(
 class Data:
     """The arrays of a call, as the door let them in."""
 
-    __slots__ = ("flat", "sample_weight", "stored", "vector", "x", "y")
+    __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
 
     def __init__(self, net: MLP, params: Parameters, x: Any, y: Any = None, sample_weight: Any = None) -> None:
         self.vector = vector = _vector_of(net, params)
         dtype = vector.dtype
         self.x = x = csr.as_inputs(x, net.n_inputs, dtype)
         self.stored = x.stored_per_row if type(x) is CSR else 0
-        empty = vector[:0]
+        self.nothing = empty = vector[:0]
         self.y = y = empty if y is None else arrays.as_targets(y, net, len(x), dtype)
         self.sample_weight = empty
         if sample_weight is not None:
@@ -271,10 +271,10 @@ def _run(
 
     constants : scale, l1 and l2. loss_code replaces the network's. d_x (N, n_inputs) takes dL/dx.
     """
-    threads = _jit.resolve_threads(n_threads)
+    threads = _threads.resolve_threads(n_threads)
     with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, threads, call.stored) as batch:
         code = net.loss_function.code if loss_code is None else loss_code
-        nothing = call.vector[:0]
+        nothing = call.nothing
         arguments = batch.arguments(
             call, code, mode, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1), *constants
         )
@@ -303,7 +303,7 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
         if step[fields.PHASE] == fields.UNITS and not is_gradient:
             continue
         if is_shared:
-            _jit.launch(
+            _threads.launch(
                 batch.entries.parallel, plan.n_workers, *arguments, status, batch.address, plan.n_workers, *step
             )
         else:

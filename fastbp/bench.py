@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _jit, backprop, peers
+from . import _threads, backprop, peers
 from .errors import FastbpError
 from .kernels import fields, machine
 from .network import MLP
@@ -82,7 +82,7 @@ def measure(
     net: MLP, n_rows: int, *, dtype: Any = np.float32, n_threads: int | None = None, with_peers=False
 ) -> Report:
     """Time a network on random data."""
-    dtype, threads = np.dtype(dtype), _jit.resolve_threads(n_threads)
+    dtype, threads = np.dtype(dtype), _threads.resolve_threads(n_threads)
     rng = np.random.default_rng(0)
     params, x = net.init(rng, dtype=dtype), rng.standard_normal((n_rows, net.n_inputs), dtype=dtype)
     y = random_targets(net, n_rows, rng)

@@ -16,9 +16,9 @@ def set_num_threads(n_threads: int | None) -> None:
     InputError for what is no positive integer, ThreadError above the number of threads Numba has.
     Results have the same bits for every number of threads.
     """
-    from . import _jit
+    from . import _threads
 
-    _jit.set_num_threads(n_threads)
+    _threads.set_num_threads(n_threads)
 
 
 def show_config(*, as_dict: bool = False) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def _versions() -> dict[str, Any]:
 
 def _numba_config() -> dict[str, Any]:
     try:
-        from . import _cache, _jit
+        from . import _cache, _jit, _threads
     except ImportError as error:
         return {"numba": f"cannot be imported ({error}); only fastbp.reference works"}
     cpu = _jit.cpu()
@@ -50,8 +50,8 @@ def _numba_config() -> dict[str, Any]:
         "llvmlite": importlib.metadata.version("llvmlite"),
         "cpu": cpu.name,
         "vector_bytes": cpu.vector_bytes,
-        "threads": _jit.resolve_threads(),
-        "max_threads": _jit.max_threads(),
-        "threading_layer": _jit.threading_layer() or "not started",
+        "threads": _threads.resolve_threads(),
+        "max_threads": _threads.max_threads(),
+        "threading_layer": _threads.threading_layer() or "not started",
         "cache": _cache.state(),
     }

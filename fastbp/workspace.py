@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _jit
+from . import _jit, _threads
 from .errors import StateError
 from .kernels import custom, fields, fused
 from .kernels.tile import NARROW, WIDE
@@ -99,7 +99,9 @@ class Batch:
         """One phase of a call alone, on as many threads as in the program."""
         is_shared = any(step[fields.IS_SHARED] for step in self.schedule.steps if step[fields.PHASE] == phase)
         n_workers = self.schedule.n_workers if is_shared else 1
-        _jit.launch(self.entries.parallel, n_workers, *arguments, self.status, self.address, n_workers, phase, 0, 0, 1)
+        _threads.launch(
+            self.entries.parallel, n_workers, *arguments, self.status, self.address, n_workers, phase, 0, 0, 1
+        )
 
 
 def _link_custom(net: MLP, table: np.ndarray, dtype: np.dtype) -> None:
@@ -112,20 +114,20 @@ def _link_custom(net: MLP, table: np.ndarray, dtype: np.dtype) -> None:
         table[fields.LOSS_ADDRESS] = custom.loss(own.value, own.derivative, dtype)
 
 
-class _Threads(threading.local):
+class _Pools(threading.local):
     """One pool of scratch memory a thread, for calls without a workspace: the one hidden state."""
 
     def __init__(self) -> None:
         self.workspace = Workspace()
 
 
-_threads = _Threads()
+_pools = _Pools()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: setattr(_threads, "workspace", Workspace()))
+    os.register_at_fork(after_in_child=lambda: setattr(_pools, "workspace", Workspace()))
 
 
 def pool() -> Workspace:
-    return _threads.workspace
+    return _pools.workspace
 
 
 def _aligned(n: int, dtype: np.dtype) -> np.ndarray:

@@ -275,10 +275,10 @@ def test_sweep_keeps_what_was_used_last(folder, monkeypatch):
 
 USE = """
 import numpy as np, small_kernels as s
-from fastbp import _jit
+from fastbp import _jit, _threads
 x, y, z = np.arange(9.0), np.zeros(9), np.zeros(9)
 s.serial_f64(y, x)
-_jit.launch(s.parallel_f64, 2, z, x, 4)
+_threads.launch(s.parallel_f64, 2, z, x, 4)
 assert (y == s.expected(x)).all() and (z == y).all()
 print(_jit.n_compilations(), sum(_jit.signatures_compiled().values()))
 """

@@ -15,7 +15,7 @@ pytestmark = [
 HEAD = """
 import multiprocessing, os, sys, threading, warnings
 import numpy as np, small_kernels as s
-from fastbp import _jit
+from fastbp import _threads
 from fastbp.errors import ThreadError
 # A fork beside running threads is what is tested here; newer Pythons warn of it.
 warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
@@ -24,9 +24,9 @@ x = np.arange(1000.0)
 def compute(_=None):
     # As a caller does: parallel on several threads, serial on one.
     y = np.zeros(1000)
-    n_threads = _jit.resolve_threads()
+    n_threads = _threads.resolve_threads()
     if n_threads > 1:
-        _jit.launch(s.parallel_f64, n_threads, y, x, 8)
+        _threads.launch(s.parallel_f64, n_threads, y, x, 8)
     else:
         s.serial_f64(y, x)
     return n_threads, y.tobytes()
@@ -89,7 +89,7 @@ REFUSED = """
 compute()
 def work():
     try:
-        _jit.launch(s.parallel_f64, 2, np.zeros(1000), x, 8)
+        _threads.launch(s.parallel_f64, 2, np.zeros(1000), x, 8)
     except ThreadError as error:
         print(error)
 in_child(work)
@@ -107,7 +107,7 @@ def test_launch_in_a_child_is_refused(layer):
 
 
 UNHARMED = """
-assert _jit.threading_layer() is None
+assert _threads.threading_layer() is None
 s.serial_f64(np.zeros(1000), x)
 def work():
     print("child", compute()[0])
@@ -125,7 +125,7 @@ def test_fork_before_any_parallel_kernel(layer):
 BUSY = """
 def forever():
     while True:
-        _jit.launch(s.parallel_f64, 2, np.zeros(1000), x, 8)
+        _threads.launch(s.parallel_f64, 2, np.zeros(1000), x, 8)
 compute()
 threading.Thread(target=forever, daemon=True).start()
 for _ in range(20):

@@ -211,10 +211,10 @@ def test_without_the_compiler():
     """With NUMBA_DISABLE_JIT=1 the same code runs as plain Python and gives the same numbers."""
     source = """
 import numpy as np, small_kernels as s
-from fastbp import _jit
+from fastbp import _jit, _threads
 x, y, z = np.arange(9.0), np.zeros(9), np.zeros(9)
 s.serial_f64(y, x)
-_jit.launch(s.parallel_f64, 2, z, x, 4)
+_threads.launch(s.parallel_f64, 2, z, x, 4)
 assert (y == s.expected(x)).all() and (z == y).all()
 assert s.triple is _jit.TWINS["triple"]
 assert s.fill.__class__.__name__ == "function"

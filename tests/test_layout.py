@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
-    *("_cache", "_cpu", "_linking", "_jit", "config"),
+    *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
     *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
     *(
@@ -35,7 +35,7 @@ ORDER = [
     *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "bench", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
-MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "kernels"))]
+MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "_threads", "kernels"))]
 
 
 def module_name(path):

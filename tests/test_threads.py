@@ -9,19 +9,30 @@ import pytest
 import small_kernels
 from processes import need_layer, run
 
-from fastbp import _jit
+from fastbp import _jit, _threads
 from fastbp.errors import InputError, ThreadError
 
 compiled = pytest.mark.skipif(not _jit.COMPILED, reason="nothing is compiled")
-several = pytest.mark.skipif(_jit.max_threads() < 2, reason="Numba has one thread")
+several = pytest.mark.skipif(_threads.max_threads() < 2, reason="Numba has one thread")
+
+
+def set_environment(monkeypatch, value):
+    """FASTBP_NUM_THREADS as if the process had started with it."""
+    if value is None:
+        monkeypatch.delenv("FASTBP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("FASTBP_NUM_THREADS", value)
+    _threads.threads_from_environment.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def no_defaults(monkeypatch):
     # `team_size` asks Numba's pool through an address of this process, which no file can keep.
     monkeypatch.setenv("FASTBP_CACHE", "0")
-    monkeypatch.delenv("FASTBP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(_jit, "_default_threads", None)
+    set_environment(monkeypatch, None)
+    monkeypatch.setattr(_threads, "_default_threads", None)
+    yield
+    _threads.threads_from_environment.cache_clear()
 
 
 # -- how many ---------------------------------------------------------------------------------------------------------
@@ -30,21 +41,21 @@ def no_defaults(monkeypatch):
 @several
 def test_where_the_number_comes_from(monkeypatch):
     """The argument comes before `set_num_threads`, that before FASTBP_NUM_THREADS, that before Numba's setting."""
-    _jit.launch(small_kernels.team_size, 1, np.zeros(1), 1)
+    _threads.launch(small_kernels.team_size, 1, np.zeros(1), 1)
     before = numba.get_num_threads()
     numba.set_num_threads(2)
     try:
-        assert _jit.resolve_threads() == 2
+        assert _threads.resolve_threads() == 2
         numba.set_num_threads(1)
-        assert _jit.resolve_threads() == 1
-        monkeypatch.setenv("FASTBP_NUM_THREADS", "2")
-        assert _jit.resolve_threads() == 2
-        _jit.set_num_threads(1)
-        assert _jit.resolve_threads() == 1
-        assert _jit.resolve_threads(2) == 2
-        _jit.set_num_threads(None)
-        assert _jit.resolve_threads(np.int64(1)) == 1
-        assert _jit.resolve_threads() == 2
+        assert _threads.resolve_threads() == 1
+        set_environment(monkeypatch, "2")
+        assert _threads.resolve_threads() == 2
+        _threads.set_num_threads(1)
+        assert _threads.resolve_threads() == 1
+        assert _threads.resolve_threads(2) == 2
+        _threads.set_num_threads(None)
+        assert _threads.resolve_threads(np.int64(1)) == 1
+        assert _threads.resolve_threads() == 2
     finally:
         numba.set_num_threads(before)
 
@@ -54,39 +65,39 @@ def test_no_positive_integer(bad):
     """What is no positive integer is refused by name and value."""
     text = f"^{re.escape(f'n_threads must be a positive integer, got {bad!r}')}$"
     with pytest.raises(InputError, match=text):
-        _jit.resolve_threads(bad)
+        _threads.resolve_threads(bad)
     with pytest.raises(InputError, match=text):
-        _jit.set_num_threads(bad)
+        _threads.set_num_threads(bad)
 
 
 @pytest.mark.parametrize("bad", ["0", "-1", "two", "1.5"])
 def test_bad_environment(monkeypatch, bad):
     """A FASTBP_NUM_THREADS that is no positive integer is refused by name and value."""
-    monkeypatch.setenv("FASTBP_NUM_THREADS", bad)
+    set_environment(monkeypatch, bad)
     with pytest.raises(InputError, match=r"^FASTBP_NUM_THREADS must be a positive integer, got '?" + bad + "'?$"):
-        _jit.resolve_threads()
+        _threads.resolve_threads()
 
 
 def test_too_many(monkeypatch):
     """More threads than Numba has are refused; the message names the maximum and the way to have more."""
-    most = _jit.max_threads()
+    most = _threads.max_threads()
     text = (
         f"must be at most {most}, the number of threads Numba has, got {most + 1}; "
         f"for more, set NUMBA_NUM_THREADS={most + 1} before Python starts$"
     )
     with pytest.raises(ThreadError, match=f"^n_threads {text}"):
-        _jit.resolve_threads(most + 1)
+        _threads.resolve_threads(most + 1)
     with pytest.raises(ThreadError, match=f"^n_threads {text}"):
-        _jit.set_num_threads(most + 1)
-    monkeypatch.setenv("FASTBP_NUM_THREADS", str(most + 1))
+        _threads.set_num_threads(most + 1)
+    set_environment(monkeypatch, str(most + 1))
     with pytest.raises(ThreadError, match=f"^FASTBP_NUM_THREADS {text}"):
-        _jit.resolve_threads()
-    assert _jit.resolve_threads(most) == most
+        _threads.resolve_threads()
+    assert _threads.resolve_threads(most) == most
 
 
 def test_asking_starts_no_threads():
     """Asking for the number of threads leaves Numba's pool alone: a later fork is still safe."""
-    source = "from fastbp import _jit; print(_jit.resolve_threads(), _jit.threading_layer())"
+    source = "from fastbp import _threads; print(_threads.resolve_threads(), _threads.threading_layer())"
     assert run(source, NUMBA_NUM_THREADS="3") == "3 None\n"
 
 
@@ -103,7 +114,7 @@ def test_caller_keeps_its_setting(own, asked):
     numba.set_num_threads(own)
     try:
         sizes = np.zeros(3)
-        _jit.launch(small_kernels.team_size, asked, sizes, 3)
+        _threads.launch(small_kernels.team_size, asked, sizes, 3)
         assert set(sizes) == {asked}
         assert numba.get_num_threads() == own
     finally:
@@ -118,9 +129,9 @@ def test_caller_keeps_its_setting_after_an_error():
     numba.set_num_threads(2)
     try:
         with pytest.raises(TypeError):
-            _jit.launch(small_kernels.team_size, 1, "not an array", 3)
+            _threads.launch(small_kernels.team_size, 1, "not an array", 3)
         with pytest.raises(ValueError, match="number of threads must be between 1 and"):
-            _jit.launch(small_kernels.team_size, 10_000, np.zeros(3), 3)
+            _threads.launch(small_kernels.team_size, 10_000, np.zeros(3), 3)
         assert numba.get_num_threads() == 2
     finally:
         numba.set_num_threads(before)
@@ -132,18 +143,21 @@ def test_other_python_threads_keep_their_setting():
     """A launch in one Python thread leaves the setting of another alone."""
     seen = []
     thread = threading.Thread(
-        target=lambda: (_jit.launch(small_kernels.team_size, 1, np.zeros(3), 3), seen.append(numba.get_num_threads()))
+        target=lambda: (
+            _threads.launch(small_kernels.team_size, 1, np.zeros(3), 3),
+            seen.append(numba.get_num_threads()),
+        )
     )
     numba.set_num_threads(2)
     thread.start()
     thread.join()
-    assert seen == [_jit.max_threads()]
+    assert seen == [_threads.max_threads()]
     assert numba.get_num_threads() == 2
 
 
 TWO_PYTHON_THREADS = """
 import sys, threading, numpy as np, small_kernels as s
-from fastbp import _jit
+from fastbp import _threads
 sys.setswitchinterval(1e-6)
 x = np.arange(1000.0)
 wanted = s.expected(x)
@@ -151,12 +165,12 @@ right = []
 def work():
     for _ in range(300):
         y = np.zeros(1000)
-        _jit.launch(s.parallel_f64, 2, y, x, 8)
+        _threads.launch(s.parallel_f64, 2, y, x, 8)
         right.append((y == wanted).all())
 threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-print(_jit.threading_layer(), len(right), all(right))
+print(_threads.threading_layer(), len(right), all(right))
 """
 
 
@@ -171,9 +185,9 @@ def test_python_threads_at_once(layer):
 
 INTERRUPTED = """
 import signal, threading, time, numpy as np, small_kernels as s
-from fastbp import _jit
+from fastbp import _threads
 x, y = np.arange(1e5), np.zeros(100_000)
-_jit.launch(s.parallel_f64, 2, y, x, 8)
+_threads.launch(s.parallel_f64, 2, y, x, 8)
 def interrupt():
     global sent
     sent = time.perf_counter()
@@ -182,10 +196,10 @@ threading.Timer(0.1, interrupt).start()
 try:
     stop = time.perf_counter() + 20
     while time.perf_counter() < stop:
-        _jit.launch(s.parallel_f64, 2, y, x, 8)
+        _threads.launch(s.parallel_f64, 2, y, x, 8)
 except KeyboardInterrupt:
     assert time.perf_counter() - sent < 0.2
-    _jit.launch(s.parallel_f64, 2, y, x, 8)
+    _threads.launch(s.parallel_f64, 2, y, x, 8)
     assert (y == s.expected(x)).all()
     print("interrupted")
 """

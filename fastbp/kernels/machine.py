@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numba import types
 
-from .. import _jit
+from .. import _jit, _threads
 from . import simd, vector
 
 # Three strips of four registers: 12 sums that do not wait for each other, where pipes x latency is 8 to 10.
@@ -62,7 +62,7 @@ def multiply_adds(dtype: np.dtype, n_threads: int) -> Callable[[], float]:
 
     def call() -> float:
         out[:] = 1e-3
-        _jit.launch(entry, n_threads, out, strip, n_threads, _LOOPS)
+        _threads.launch(entry, n_threads, out, strip, n_threads, _LOOPS)
         return 2.0 * _STRIPS * _LOOPS * out.size
 
     return call
@@ -77,7 +77,7 @@ def reads(n_threads: int) -> Callable[[], float]:
     data, out = np.ones(_BYTES // 4, np.float32), np.empty(n_threads * strip, np.float32)
 
     def call() -> float:
-        _jit.launch(entry, n_threads, data, out, strip, n_threads)
+        _threads.launch(entry, n_threads, data, out, strip, n_threads)
         return float(data.nbytes)
 
     return call
