@@ -185,7 +185,7 @@ def sparse_inputs_of_stretch(call, stretch, worker, n_workers, first, count):
     n_blocks = end_of_stretch(plan, stretch) - stretch
     start = n_blocks * worker // n_workers + first
     stop = smaller(start + count, n_blocks * (worker + 1) // n_workers)
-    for step in range(-1, plan[N_SLICES]):
+    for step in range(-sparse.TOGETHER, plan[N_SLICES], sparse.TOGETHER):
         for k in range(start, stop):
             row = (stretch + k) * plan[BLOCK_ROWS]
             n_rows = smaller(plan[BLOCK_ROWS], plan[N_ROWS] - row)

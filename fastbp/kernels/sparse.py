@@ -42,6 +42,7 @@ from .gemm import smaller
 from .simd import fma, load, load_part, load_strip, load_strip_part, register_size, store, strip_size
 
 FIRST = record(0)
+TOGETHER = 2  # slices of W that are taken together: what is only read leaves more room than what is written, too
 
 
 def _at_address(number):
@@ -130,13 +131,13 @@ def begin_block(plan, x, memory, base, packed, row, n_rows):
 
 @kernel
 def add_products(plan, vector, x, memory, base, row, n_rows, slice_of):
-    """Add a slice's part to z_1 of the block, two strips at a time."""
+    """Add the part of a slice and the next ones to z_1 of the block, two strips at a time."""
     columns, starts = columns_of(plan), starts_of(plan)
     n_out, w_at = plan[FIRST + N_OUT], plan[FIRST + WEIGHTS]
     for m in range(n_rows):
         bounds, start = bounds_of(plan, memory, base, m), starts[row + m]
         z_at = base + plan[FIRST + VALUES_AT] + m * plan[FIRST + STEP]
-        first, last = start + bounds[slice_of], start + bounds[slice_of + 1]
+        first, last = start + bounds[slice_of], start + bounds[smaller(slice_of + TOGETHER, plan[N_SLICES])]
         for j in range(0, n_out, 2 * strip_size(memory)):
             add_columns(memory, z_at + j, x, columns, first, last, vector, w_at + j, n_out, n_out - j)
 
