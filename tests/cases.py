@@ -111,6 +111,8 @@ def _several_outputs() -> list[Case]:
 MIXED = (
     Case(MLP((3, 16, 15, 17, 2), activation=("relu", "tanh", "gelu"), loss="cross_entropy"), 65),
     Case(MLP((4, 32, 16, 4), activation=("tanh", activations.elu(0.5)), loss="cross_entropy", bias=False), 64, True),
+    Case(MLP((3, 17, 18), activation="silu", loss="cross_entropy"), 65),
+    Case(MLP((3, 17, 18), activation="relu", loss="cross_entropy", bias=False), 63, True),
     Case(MLP((2, 5, 4, 3, 2, 1), activation=("sigmoid", "silu", "relu", "softplus"), loss="poisson"), 63),
 )
 LECTURE = tuple(dict.fromkeys(_lecture()))

@@ -6,7 +6,7 @@ Run by itself, for coverage:  NUMBA_DISABLE_JIT=1 python -m pytest tests/test_un
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from cases import CASES, LECTURE, SMALL, Case, make_data
+from cases import CASES, LECTURE, MIXED, SMALL, Case, make_data
 
 import fastbp
 from fastbp import _jit, reference
@@ -22,7 +22,7 @@ NAMES = {case.net.activations[0].name: case for case in CASES if case.net.activa
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("case", [*TINY, *NAMES.values(), *LECTURE[:3]], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*TINY, *NAMES.values(), *LECTURE[:3], *MIXED], ids=lambda case: case.id)
 def test_uncompiled_kernels_are_the_reference_s(case, dtype):
     """Gradient, outputs and labels of a few rows."""
     case = Case(case.net, min(case.n_rows, 33), case.label_rows)
