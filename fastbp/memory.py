@@ -49,7 +49,7 @@ class Tiles:
         rest = rounded_up(n - wide, self.narrow_columns)
         return (wide + rest, wide) if rest < self.wide_columns else (wide + self.wide_columns,) * 2
 
-    def serve_badly(self, n_in: int, n_out: int) -> bool:
+    def is_few(self, n_in: int, n_out: int) -> bool:
         """Whether outputs fill so little of a tile that samples in the lanes are faster; measured."""
         return n_out <= (self.lanes // 2 if n_in * n_out <= SMALL_MATRIX else self.lanes // 4)
 
@@ -96,18 +96,16 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory, 
         at, n_in, n_out = f.record(i), layer.n_in, layer.n_out
         table[at + f.PADDED_IN], table[at + f.WIDE_IN] = tiles.columns(n_in)
         table[at + f.PADDED], table[at + f.WIDE] = tiles.columns(n_out)
-        table[at + f.IS_FEW] = is_few = 0 < i == len(net.layers) - 1 and tiles.serve_badly(n_in, n_out)
+        is_few = 0 < i == len(net.layers) - 1 and tiles.is_few(n_in, n_out)
         if is_few:
-            table[at + f.WIDE_IN] = 0
+            table[at + f.IS_FEW], table[at + f.WIDE_IN] = 1, 0
         elif i > 0 or not is_sparse:  # which read W itself
             table[at + f.PANELS_AT] = packed.take(table[at + f.PADDED] * n_in)
         table[at + f.BIASES_AT] = packed.take(table[at + f.PADDED])
         table[at + f.FIRST_STRIP] = table[f.N_STRIPS]
-        n_columns = table[at + f.PADDED]
+        table[f.N_STRIPS] += (table[at + f.PADDED] + table[at + f.PADDED_IN]) // tiles.lanes
         if i > 0:  # the first layer's is for dL/dx only, and comes last
             table[at + f.TRANSPOSED_AT] = packed.take(table[at + f.PADDED_IN] * n_out)
-        n_columns += table[at + f.PADDED_IN]
-        table[f.N_STRIPS] += n_columns // tiles.lanes
         if is_few or (tiles.cost(n_out, n_in) < tiles.cost(n_in, n_out) and (i > 0 or not is_sparse)):
             n_m, n_n, steps = n_out, n_in, (1, n_out)
         else:

@@ -171,7 +171,7 @@ def test_saturated_softmax(z, dtype, hidden, higher):
     np.testing.assert_allclose(grad.weights[-1].flat[:2], 2 * np.eye(2)[higher] - 1, atol=2e-7)
 
 
-@pytest.mark.parametrize("case", SMALL[::4], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*SMALL[::4], *MIXED], ids=lambda case: case.id)
 def test_scratch_memory_may_hold_anything(case):
     """Workspaces poisoned with NaN or with all bits set give the same gradient, which is not all zeros."""
     data = make_data(case)
@@ -201,3 +201,32 @@ def test_poisson_of_a_large_mean_overflows_to_infinity():
     net = MLP((1, 1), loss=losses.poisson(), bias=False)
     params = Parameters.from_vector(net, np.array([1.0], np.float32))
     assert net.loss(params, np.array([[1000.0]], np.float32), np.array([1.0], np.float32)) == np.inf
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 20])
+@pytest.mark.parametrize("hidden", [(3, 5), (3, 16), (40, 17)])
+def test_an_overflow_reaches_no_more_than_it_does_in_numpy(hidden, n_outputs):
+    """Where a hidden layer is infinite, a sigmoid above it is 1: the padding of its rows, inf times 0, stays unseen."""
+    net = MLP((20, *hidden, n_outputs), activation=("relu", "sigmoid"), loss="squared_error")
+    params = net.init(0)
+    for w in params.weights:
+        w[...] = abs(w)
+    params.weights[0][...] = 1e20
+    x = np.full((3, 20), 1e20, np.float32)
+    wanted = (params.weights[2].sum(axis=0, dtype=np.float64) + params.biases[2]) * np.ones((3, 1))
+    np.testing.assert_allclose(net.forward(params, x), wanted, rtol=1e-5)
+    value, grad = net.value_and_grad(params, x, np.zeros((3, n_outputs), np.float32))
+    assert value == pytest.approx((wanted**2).sum() / 6, rel=1e-5)
+    assert np.isfinite(grad.weights[2]).all()
+    assert np.isfinite(grad.biases[2]).all()
+
+
+@pytest.mark.parametrize("n_inputs", [2, 40])
+def test_what_would_stand_behind_the_last_row_may_overflow(n_inputs):
+    """A poisson mean that is infinite for x = 0, which is no row of the batch."""
+    net = MLP((n_inputs, 8, 1), activation="sigmoid", loss="poisson")
+    params = net.init(0)
+    params.weights[0][...], params.weights[1][...], params.biases[1][...] = 10, -30, 240
+    value, grad = net.value_and_grad(params, np.ones((5, n_inputs), np.float32), np.ones(5, np.float32))
+    assert value == pytest.approx(1, rel=1e-3)
+    assert np.isfinite(grad.vector).all()

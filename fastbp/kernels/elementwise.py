@@ -204,8 +204,8 @@ def targets_allowed(code, a, at, step, n_rows, n):
 
 @kernel
 def load_sample_weights(a, at, sample_weight, row, n_rows, n, has_weights):
-    """The block's weights, 1 where none are given, 0 for the n - n_rows rows behind the last."""
+    """The block's weights, 1 where none are given, -1 for the n - n_rows rows behind the last."""
     for m in range(n_rows):
         a[at + m] = sample_weight[row + m] if has_weights else 1
     for m in range(n_rows, n):
-        a[at + m] = 0
+        a[at + m] = -1

@@ -6,7 +6,8 @@ follow each other, each with the rows z_j of its samples, strip_size apart, whic
     z_j[m] = b_j + sum_k A[m, k] W[k, j]         by a tile of A's rows, whose sums lie in its lanes until the last
     dA[m, k] = sum_j dZ_j[m] W[k, j],   dW[k, j] += sum_m A[m, k] dZ_j[m],   db_j += sum_m dZ_j[m]
 
-W is packed by registers of inputs k, with one row each for the outputs j; so are its sums.
+W is packed by registers of inputs k, with one row each for the outputs j; so are its sums. Lanes behind a block's last
+row hold what was left there, and are never looked at.
 """
 
 from .._jit import kernel
@@ -16,6 +17,7 @@ from .fields import (
     BIAS_SUMS_AT,
     BIASES_AT,
     LOSSES_AT,
+    N_IN,
     N_LAYERS,
     N_OUTPUTS,
     PADDED_IN,
@@ -40,25 +42,36 @@ def last_layer(plan):
 
 
 @kernel
-def place(memory, m, n_out):
-    """Where the first output of row m of the block lies among the outputs or targets."""
+def place(memory, m, j, n_out):
+    """Where output j of row m of the block lies among the outputs or targets."""
     strip = strip_size(memory)
-    return m // strip * strip * n_out + m % strip
+    return (m // strip * n_out + j) * strip + m % strip
 
 
 @kernel
 def forward(plan, memory, base, packed, n_rows):
     """z of the block."""
-    at, n_out, strip, size = last_layer(plan), plan[N_OUTPUTS], strip_size(memory), register_size(memory)
-    a_at, a_step = base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP]
+    at, n_out, size = last_layer(plan), plan[N_OUTPUTS], register_size(memory)
+    a_at, a_step, z_at = base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP], base + plan[at + VALUES_AT]
+    clear_padding(memory, a_at, a_step, n_rows, plan[at + N_IN])
     for m in range(0, n_rows, rows_of(narrow(memory))):
-        z_at = base + plan[at + VALUES_AT] + place(memory, m, n_out)
         for j in range(n_out):
             tile, w_at = tile_zero(narrow(memory)), packed + plan[at + TRANSPOSED_AT] + j * size
             for k in range(0, plan[at + PADDED_IN], size):
                 tile = tile_fma_rows(tile, memory, a_at + m * a_step + k, a_step, memory, w_at)
                 w_at += n_out * size
-            store(memory, z_at + j * strip, tile_totals(tile) + memory[packed + plan[at + BIASES_AT] + j])
+            bias = memory[packed + plan[at + BIASES_AT] + j]
+            store(memory, z_at + place(memory, m, j, n_out), tile_totals(tile) + bias)
+
+
+@kernel
+def clear_padding(memory, at, step, n_rows, n):
+    """0 behind the n numbers of each row, as far as the register goes: NaN, where a layer below has overflowed."""
+    last = n // register_size(memory) * register_size(memory)
+    if last < n:
+        for m in range(n_rows):
+            place_of_last = at + m * step + last
+            store(memory, place_of_last, first(load(memory, place_of_last), n - last))
 
 
 @kernel
@@ -86,17 +99,16 @@ def answer(plan, memory, base, out, row, n_rows):
 
 @kernel
 def deltas_below(plan, memory, base, packed, to, values_at, step, n_rows, ending):
-    """dA of the block, to rows `step` apart, ending as `gemm.products` does."""
-    at, n_out, strip, size = last_layer(plan), plan[N_OUTPUTS], strip_size(memory), register_size(memory)
+    """dZ of the layer below, to rows `step` apart: dA where values > 0 (MASK), or times the slopes that stand there."""
+    at, n_out, size = last_layer(plan), plan[N_OUTPUTS], register_size(memory)
     d_at = base + plan[at + VALUES_AT]
     for k in range(0, plan[at + PADDED_IN], size):
         w_at = packed + plan[at + TRANSPOSED_AT] + k * n_out
         w = load(memory, w_at)
         for m in range(n_rows):
-            d, here = d_at + place(memory, m, n_out), m * step + k
-            delta = w * memory[d]
+            here, delta = m * step + k, w * memory[d_at + place(memory, m, 0, n_out)]
             for j in range(1, n_out):
-                delta = fma(memory[d + j * strip], load(memory, w_at + j * size), delta)
+                delta = fma(memory[d_at + place(memory, m, j, n_out)], load(memory, w_at + j * size), delta)
             if ending == MASK:
                 delta = where_positive(load(memory, values_at + here), delta, 0.0)
             else:
@@ -114,7 +126,7 @@ def add_weights(plan, memory, base, sums, n_rows, first_k, last_k):
             to = sums + plan[at + WEIGHT_SUMS_AT] + k * n_out + j * size
             added = load(memory, to)
             for m in range(0, n_rows, strip_size(memory)):
-                d_at = base + plan[at + VALUES_AT] + place(memory, m, n_out) + j * strip_size(memory)
+                d_at = base + plan[at + VALUES_AT] + place(memory, m, j, n_out)
                 n = smaller(strip_size(memory), n_rows - m)
                 added = added + weighted_rows(memory, a_at + m * a_step + k, a_step, d_at, n)
             store(memory, to, added)
@@ -141,9 +153,10 @@ def weighted_rows(memory, a_at, a_step, d_at, n):
 @kernel
 def add_biases(plan, memory, base, sums, n_rows):
     """Add the block's db to the chunk's sums."""
-    at, strip, size = last_layer(plan), strip_size(memory), register_size(memory)
-    for j in range(plan[N_OUTPUTS]):
-        d_at, added = base + plan[at + VALUES_AT] + j * strip, splat(memory, 0.0)
-        for m in range(0, n_rows, size):
-            added = added + first(load(memory, d_at + place(memory, m, plan[N_OUTPUTS])), n_rows - m)
+    at, n_out = last_layer(plan), plan[N_OUTPUTS]
+    d_at = base + plan[at + VALUES_AT]
+    for j in range(n_out):
+        added = splat(memory, 0.0)
+        for m in range(0, n_rows, register_size(memory)):
+            added = added + first(load(memory, d_at + place(memory, m, j, n_out)), n_rows - m)
         memory[sums + plan[at + BIAS_SUMS_AT] + j] += total(added)

@@ -34,7 +34,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     INPUTS_AT,  # the block's inputs
     INPUTS_STEP,  # elements from one row of inputs to the next
     TARGETS_AT,  # the block's targets, where the last layer's values would be
-    WEIGHTS_AT,  # sample weights of the block, 0 behind its last row
+    WEIGHTS_AT,  # sample weights of the block, -1 behind its last row where samples are in the lanes
     LOSSES_AT,  # losses of the block's rows
     SUMS_AT,  # the chunk's sums of gradients; with TILES in memory, as are those of each layer
     SUMS_SIZE,  # from one worker's to the next
@@ -70,7 +70,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     ACTIVATION,  # code; the output has the identity
     ADDRESS,  # of the user's own activation
     VALUES_AT,  # z, then a of the block
-    SLOPES_AT,  # a'(z) of the block, which relu's values replace, then dL/dz; of the output, dL/dz over z
+    SLOPES_AT,  # a'(z) of the block (not of relu), then dL/dz; of the output, dL/dz over z
     STEP,  # elements from one row of values or slopes to the next
     IS_FEW,  # few outputs behind a hidden layer: their samples lie in the lanes
     WEIGHT_SUMS_AT,  # dL/dW of the chunk in panels of SUMS_HEIGHT rows; one panel for sparse inputs

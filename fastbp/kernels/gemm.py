@@ -34,7 +34,10 @@ from .tile import (
 )
 
 record = kernel(fields.record)
-STORE, SCALE, RECTIFY, MASK = range(4)  # what becomes of products at last
+
+# What becomes of products P as they are stored to C: P; P C; P or, where it is not above 0, 0; P or, where other values
+# are not above 0, 0.
+STORE, SCALE, RECTIFY, MASK = range(4)
 
 
 @kernel
@@ -54,7 +57,7 @@ def add_products(shape, tile, memory, a_at, a_step, b_at, n_k, next_at):
     """tile[m, n] + sum_k a[m, k] b[k, n], for a panel b: the innermost loop of the library.
 
     Four steps are written out, after which the loop costs nothing; a narrow tile's many rows would leave the registers.
-    Meanwhile half a register of the next panel is asked for: 16 tiles, a block's, bring it nearer as a whole.
+    Meanwhile half a register of the next panel is asked for, so that a block's 16 tiles or more bring it nearer.
     """
     width = n_columns(shape)
     if width > register_size(memory):
@@ -79,9 +82,9 @@ def add_products(shape, tile, memory, a_at, a_step, b_at, n_k, next_at):
 def products(
     memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, padded, wide_columns, ending, values_at
 ):
-    """C[m, n] = P[m, n] = start[n] + sum_k A[m, k] B[k, n] for a block, with another ending
+    """C[m, n] = P[m, n] = start[n] + sum_k A[m, k] B[k, n] for a block, or what the ending makes of P.
 
-    SCALE: P C; RECTIFY: 0 where P <= 0; MASK: 0 where values <= 0, which lie like C from values_at on.
+    The values of MASK lie from values_at on, like C.
     """
     products_of_panels(
         wide(memory), memory, c_at, c_step, a_at, a_step, panels_at, start_at, n_samples, n_k, 0, wide_columns,

@@ -131,10 +131,16 @@ def loss_of_outputs(plan, constants, memory, losses_at, z_at, targets_at, n_rows
 
 
 @kernel
+def weighed(v, weights):
+    """v times the weights; 0, whatever v is, where a weight of -1 says that there is no sample."""
+    return where_positive(-weights, 0.0, v * weights)
+
+
+@kernel
 def losses_of_strip(
     plan, constants, y, labels, sample_weight, memory, z_at, targets_at, losses_at, weights_at, row, n_rows
 ):
-    """z -> w dl/dz in place, times 0 behind the last row; the samples' losses beside it; returns a status."""
+    """z -> w dl/dz in place, 0 behind the last row; the samples' losses beside it; returns a status."""
     n_out, strip = plan[N_OUTPUTS], strip_size(memory)
     if plan[HAS_LABELS]:
         if not load_labels(memory, targets_at, labels, row, n_rows, n_out):
@@ -154,9 +160,9 @@ def losses_of_strip(
     if plan[HAS_WEIGHTS] or n_rows < strip:
         load_sample_weights(memory, weights_at, sample_weight, row, n_rows, strip, plan[HAS_WEIGHTS])
         weights = load_strip(memory, weights_at)
-        store(memory, losses_at, load_strip(memory, losses_at) * weights)
+        store(memory, losses_at, weighed(load_strip(memory, losses_at), weights))
         for k in range(n_out):
-            store(memory, z_at + k * strip, load_strip(memory, z_at + k * strip) * weights)
+            store(memory, z_at + k * strip, weighed(load_strip(memory, z_at + k * strip), weights))
     return 0
 
 

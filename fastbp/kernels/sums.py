@@ -72,7 +72,7 @@ def add_block(plan, memory, base, sums, layer, n_rows):
 def add_part(plan, memory, base, sums, layer, n_rows, m, n_m, first, last):
     """Add a block's part to the sums: n_m rows from row m on, the columns first to last - 1."""
     at = record(layer)
-    if plan[at + IS_FEW]:
+    if plan[at + IS_FEW]:  # rows too few to be parted
         few.add_weights(plan, memory, base, sums, n_rows, first, last)
         return
     gemm.weight_gradient(

@@ -207,6 +207,23 @@ def tile_multiply(typing, tile, other):
     return tile(tile, other), _by_register(lambda builder, value, factor: builder.fmul(value, factor))
 
 
+def _fma(tile, a, b, factors):
+    """tile[m, :] + factors(m) b, where factors(writer, row of a) gives the registers of one row."""
+
+    def emit(context, builder, sig, arguments):
+        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
+        w = _Writer(builder, tile)
+        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
+        rows = [factors(w, w.address(a_pointer, a_place, a_stride, row=row)) for row in range(tile.rows)]
+
+        def sum_of(row, r):
+            return call(builder, "llvm.fma", b_row[r].type, [rows[row][r], b_row[r], w.part(value, row, r)])
+
+        return w.value(sum_of)
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+
+
 @_silent
 def _twin_fma(tile, a, a_at, a_step, b, b_at):
     rows, n = tile.shape
@@ -216,20 +233,10 @@ def _twin_fma(tile, a, a_at, a_step, b, b_at):
 
 @intrinsic(twin=_twin_fma)
 def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
-    def emit(context, builder, sig, arguments):
-        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
-        w = _Writer(builder, tile)
-        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
-        numbers = [builder.load(w.address(a_pointer, a_place, a_stride, row=row)) for row in range(tile.rows)]
-        scales = [splat_value(builder, number, b_row[0].type) for number in numbers]
+    def number(w, place):
+        return [splat_value(w.builder, w.builder.load(place), llvm_vector(tile.vector))] * tile.registers
 
-        def sum_of(row, r):
-            operands = [scales[row], b_row[r], w.part(value, row, r)]
-            return call(builder, "llvm.fma", b_row[0].type, operands)
-
-        return w.value(sum_of)
-
-    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+    return _fma(tile, a, b, number)
 
 
 @_silent
@@ -241,18 +248,10 @@ def _twin_fma_rows(tile, a, a_at, a_step, b, b_at):
 
 @intrinsic(twin=_twin_fma_rows)
 def tile_fma_rows(typing, tile, a, a_at, a_step, b, b_at):
-    def emit(context, builder, sig, arguments):
-        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
-        w = _Writer(builder, tile)
-        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
+    def registers(w, place):
+        return [w.load(w.address(place, INDEX(0), register=r)) for r in range(tile.registers)]
 
-        def sum_of(row, r):
-            part = w.load(w.address(a_pointer, a_place, a_stride, row=row, register=r))
-            return call(builder, "llvm.fma", part.type, [part, b_row[r], w.part(value, row, r)])
-
-        return w.value(sum_of)
-
-    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+    return _fma(tile, a, b, registers)
 
 
 @_silent

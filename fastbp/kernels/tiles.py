@@ -7,7 +7,8 @@ way back the slopes turn into what the layer below needs:
     dZ_{l-1} = (dZ_l W_l^T) * slope_{l-1}
     dW_l += A_{l-1}^T dZ_l,   db_l += sum dZ_l
 
-Products end with relu as they are stored, and its values serve as the slopes; few outputs are computed in `few`.
+Products end with relu as they are stored, and it leaves no slopes: the signs of its values tell them. Few outputs are
+computed in `few`.
 
 A worker that has whole slots does all of that to one block after another. Where workers share a stretch of the batch,
 its blocks are kept after dZ, and then the weight gradients are shared out by units: UNIT_M rows and UNIT_N columns of
