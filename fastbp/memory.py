@@ -10,8 +10,12 @@ from .kernels import fields as f
 from .network import MLP
 
 STRIP_REGISTERS = 4  # that kernels take together, as in `kernels.vector`
-SMALL_MATRIX = 256  # weights of an output layer, for which up to half a register of outputs is few
 MOST_SLICES = 64  # of sparse inputs: where each starts is noted for every row
+
+
+def most_few(lanes: int) -> int:
+    """The most outputs that are faster with samples in the lanes: more fill enough of a tile."""
+    return max(1, lanes // 2)
 
 
 def rounded_up(n: int, multiple: int) -> int:
@@ -48,10 +52,6 @@ class Tiles:
         wide = n // self.wide_columns * self.wide_columns
         rest = rounded_up(n - wide, self.narrow_columns)
         return (wide + rest, wide) if rest < self.wide_columns else (wide + self.wide_columns,) * 2
-
-    def is_few(self, n_in: int, n_out: int) -> bool:
-        """Whether outputs fill so little of a tile that samples in the lanes are faster; measured."""
-        return n_out <= (self.lanes // 2 if n_in * n_out <= SMALL_MATRIX else self.lanes // 4)
 
     def cost(self, n_m: int, n_n: int) -> int:
         """Elements of all tiles of a matrix (n_m, n_n)."""
@@ -96,7 +96,7 @@ def _describe_panels(net: MLP, table: np.ndarray, tiles: Tiles, packed: Memory, 
         at, n_in, n_out = f.record(i), layer.n_in, layer.n_out
         table[at + f.PADDED_IN], table[at + f.WIDE_IN] = tiles.columns(n_in)
         table[at + f.PADDED], table[at + f.WIDE] = tiles.columns(n_out)
-        is_few = 0 < i == len(net.layers) - 1 and tiles.is_few(n_in, n_out)
+        is_few = 0 < i == len(net.layers) - 1 and n_out <= most_few(tiles.lanes)
         if is_few:
             table[at + f.IS_FEW], table[at + f.WIDE_IN] = 1, 0
         elif i > 0 or not is_sparse:  # which read W itself

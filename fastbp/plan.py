@@ -258,10 +258,9 @@ def _slot_blocks(net: MLP, n_blocks: int, fewest: int, weight_bytes: int) -> int
 
 
 def _fits_lanes(net: MLP, lanes: int) -> bool:
-    most_outputs = max(1, lanes // 2)  # more fill enough of a tile
     if net.loss_function.is_custom or any(activation.is_custom for activation in net.activations):
         return False
-    return len(net.layers) == 2 and net.n_inputs <= LANES_MAX_INPUTS and net.n_outputs <= most_outputs
+    return len(net.layers) == 2 and net.n_inputs <= LANES_MAX_INPUTS and net.n_outputs <= memory.most_few(lanes)
 
 
 def _block_rows(n_rows: int) -> int:

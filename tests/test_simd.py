@@ -168,29 +168,26 @@ def test_tile_products_are_one_chain_of_fma(dtype, shape_of):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_of_a_tile_are_added_up(dtype):
-    """A narrow tile that adds rows of a times rows of b, then the sum of each of its rows; the same as its twin."""
+def test_a_tile_transposed_and_its_rows_added_up(dtype):
+    """z[n] += sum_m tile[m, n] a[m], where the tile is a narrow one transposed: one chain, like its twin."""
     shape = _jit.TWINS["narrow"](np.empty(0, dtype))
     rows, columns = shape.rows, shape.columns
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((rows, 2 * columns)).astype(dtype), rng.standard_normal(2 * columns).astype(dtype)
-    make, zero, fma_rows, totals, store = tile.narrow, tile.tile_zero, tile.tile_fma_rows, tile.tile_totals, simd.store
-    out = np.zeros(rows, dtype)
+    a, b = rng.standard_normal((rows, columns)).astype(dtype), rng.standard_normal(columns).astype(dtype)
+    make, load, transpose, fma_rows = tile.narrow, tile.tile_load, tile.tile_transpose, tile.tile_fma_rows
 
     def run(a, b, c, out):
-        t = zero(make(a))
-        for k in range(0, 2 * columns, columns):
-            t = fma_rows(t, a, k, 2 * columns, b, k)
-        store(out, 0, totals(t))
+        fma_rows(out, 1, transpose(load(make(a), a, 0, columns)), b, 0)
 
+    start = rng.standard_normal(rows + 2).astype(dtype)
+    out, by_twins = start.copy(), start.copy()
     compiled(run, dtype)(a.ravel(), b, b, out)
     twins = _jit.TWINS
-    t = twins["tile_zero"](shape)
-    for k in range(0, 2 * columns, columns):
-        t = twins["tile_fma_rows"](t, a.ravel(), k, 2 * columns, b, k)
-    tolerance = 8 * np.finfo(dtype).eps
-    np.testing.assert_allclose(out, twins["tile_totals"](t), atol=tolerance)
-    np.testing.assert_allclose(out, a.astype(np.float64) @ b, atol=4 * columns**0.5 * tolerance)
+    twins["tile_fma_rows"](by_twins, 1, twins["tile_transpose"](twins["tile_load"](shape, a.ravel(), 0, columns)), b, 0)
+    tolerance = 4 * columns**0.5 * np.finfo(dtype).eps
+    np.testing.assert_allclose(out, by_twins, atol=tolerance)
+    np.testing.assert_allclose(out[1:-1], start[1:-1] + a.astype(np.float64) @ b, atol=4 * tolerance)
+    np.testing.assert_array_equal(out[[0, -1]], start[[0, -1]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

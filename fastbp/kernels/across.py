@@ -27,6 +27,7 @@ from .vector import (
     register_of,
     splat_value,
     store_at,
+    transposed,
 )
 
 
@@ -126,18 +127,9 @@ def transpose(typing, a, at, step, b, to, to_step):
             return builder.gep(pointer, [builder.add(first, builder.mul(step, INDEX(row)))])
 
         rows = [load_at(builder, address(source, start, apart, row), vector) for row in range(n)]
-        # Square blocks of 1, 2, 4 ... lanes change places across the diagonal.
-        size = 1
-        while size < n:
-            for row in (row for row in range(n) if not row & size):
-                upper, lower = rows[row], rows[row + size]
-                for other, picked in ((row, 0), (row + size, size)):
-                    numbers = [(i & ~size | picked) + (n if i & size else 0) for i in range(n)]
-                    mask = ir.Constant(ir.VectorType(ir.IntType(32), n), numbers)
-                    rows[other] = builder.shuffle_vector(upper, lower, mask)
-            size *= 2
+        columns = transposed(builder, rows)
         for row in range(n):
-            store_at(builder, rows[row], address(target, end, end_apart, row), a.dtype)
+            store_at(builder, columns[row], address(target, end, end_apart, row), a.dtype)
         return context.get_dummy_value()
 
     return types.void(a, types.intp, types.intp, b, types.intp, types.intp), emit

@@ -3,7 +3,7 @@
 A tile of columns for one output would be empty but for one; here a strip of samples is full. The strips of a block
 follow each other, each with the rows z_j of its samples, strip_size apart, which `outputs` turns into losses:
 
-    z_j[m] = b_j + sum_k A[m, k] W[k, j]         by a tile of A's rows, whose sums lie in its lanes until the last
+    z_j[m] = b_j + sum_k A[m, k] W[k, j]         one chain with k ascending, as everywhere, of tiles of A transposed
     dA[m, k] = sum_j dZ_j[m] W[k, j],   dW[k, j] += sum_m A[m, k] dZ_j[m],   db_j += sum_m dZ_j[m]
 
 W is packed by registers of inputs k, with one row each for the outputs j; so are its sums. Lanes behind a block's last
@@ -30,9 +30,9 @@ from .fields import (
     WEIGHTS_AT,
 )
 from .gemm import MASK, record, smaller
-from .simd import fma, load, register_size, splat, store, strip_size, where_positive
-from .tile import n_rows as rows_of
-from .tile import narrow, tile_fma_rows, tile_totals, tile_zero
+from .simd import fma, load, register_size, splat, splat_strip, store, strip_size, where_positive
+from .tile import n_rows as n_rows_of
+from .tile import narrow, tile_fma_rows, tile_load, tile_transpose
 
 
 @kernel
@@ -54,14 +54,16 @@ def forward(plan, memory, base, packed, n_rows):
     at, n_out, size = last_layer(plan), plan[N_OUTPUTS], register_size(memory)
     a_at, a_step, z_at = base + plan[at + RIGHT_AT], plan[at + RIGHT_STEP], base + plan[at + VALUES_AT]
     clear_padding(memory, a_at, a_step, n_rows, plan[at + N_IN])
-    for m in range(0, n_rows, rows_of(narrow(memory))):
+    for m in range(0, n_rows, strip_size(memory)):
         for j in range(n_out):
-            tile, w_at = tile_zero(narrow(memory)), packed + plan[at + TRANSPOSED_AT] + j * size
-            for k in range(0, plan[at + PADDED_IN], size):
-                tile = tile_fma_rows(tile, memory, a_at + m * a_step + k, a_step, memory, w_at)
-                w_at += n_out * size
             bias = memory[packed + plan[at + BIASES_AT] + j]
-            store(memory, z_at + place(memory, m, j, n_out), tile_totals(tile) + bias)
+            store(memory, z_at + place(memory, m, j, n_out), splat_strip(memory, bias))
+    for k in range(0, plan[at + PADDED_IN], size):
+        w_at = packed + plan[at + TRANSPOSED_AT] + k * n_out
+        for m in range(0, n_rows, n_rows_of(narrow(memory))):
+            tile = tile_transpose(tile_load(narrow(memory), memory, a_at + m * a_step + k, a_step))
+            for j in range(n_out):
+                tile_fma_rows(memory, z_at + place(memory, m, j, n_out), tile, memory, w_at + j * size)
 
 
 @kernel

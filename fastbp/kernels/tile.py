@@ -10,10 +10,9 @@
                                        tile[m, :] += a[a_at + m a_step] b[b_at : b_at + COLUMNS]
     tile_rectify(tile)                 0 where an element <= 0
     tile_mask(tile, other)             0 where the other's element <= 0
-    tile_zero(shape), tile_totals(tile)
-                                       every number 0; the sum of each row of a narrow tile, as a vector
-    tile_fma_rows(tile, a, a_at, a_step, b, b_at)
-                                       tile[m, :] += a[a_at + m a_step + :] b[b_at + :], element by element
+    tile_transpose(tile)               of a narrow tile: a tile with as many rows as a register has lanes
+    tile_fma_rows(z, z_at, tile, a, a_at)
+                                       z[z_at + n] += sum_m tile[m, n] a[a_at + m], m ascending
 
 Wide tiles do most of the work: 8 rows x 2 registers fill 16 of the 32 AVX-512 registers with sums, and leave room for a
 row of b and a broadcast; where there are 16 registers, 4 x 3 is the choice. Narrow tiles, one register wide and as many
@@ -28,7 +27,7 @@ from numba import types
 from numba.extending import models, register_model
 
 from .._jit import intrinsic
-from .vector import INDEX, VECTOR_BYTES, Vector, call, joined, lanes, llvm_vector, load_at, splat_value, store_at
+from .vector import INDEX, VECTOR_BYTES, Vector, call, lanes, llvm_vector, load_at, splat_value, store_at, transposed
 
 WIDE, NARROW = ((8, 2), (16, 1)) if VECTOR_BYTES == 64 else ((4, 3), (8, 1))  # rows and registers
 
@@ -94,6 +93,13 @@ class _Writer:
         for i in range(self.tile.rows * self.tile.registers):
             value = self.builder.insert_value(value, register_at(*divmod(i, self.tile.registers)), i)
         return value
+
+    def number(self, pointer):
+        """A number from memory in every lane."""
+        return splat_value(self.builder, self.builder.load(pointer), llvm_vector(self.tile.vector))
+
+    def fma(self, a, b, c):
+        return call(self.builder, "llvm.fma", c.type, [a, b, c])
 
     def part(self, value, row, register):
         return self.builder.extract_value(value, row * self.tile.registers + register)
@@ -167,11 +173,6 @@ def tile_store(typing, c, c_at, c_step, tile):
     return types.void(c, types.intp, types.intp, tile), emit
 
 
-@intrinsic(twin=lambda shape: np.zeros((shape.rows, shape.columns), shape.dtype))
-def tile_zero(typing, shape):
-    return shape.tile(shape), lambda context, *_: ir.Constant(_llvm_tile(shape.tile), None)
-
-
 def _by_register(write):
     """Writer of a tile from the registers of others in the same place."""
 
@@ -207,23 +208,6 @@ def tile_multiply(typing, tile, other):
     return tile(tile, other), _by_register(lambda builder, value, factor: builder.fmul(value, factor))
 
 
-def _fma(tile, a, b, factors):
-    """tile[m, :] + factors(m) b, where factors(writer, row of a) gives the registers of one row."""
-
-    def emit(context, builder, sig, arguments):
-        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
-        w = _Writer(builder, tile)
-        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
-        rows = [factors(w, w.address(a_pointer, a_place, a_stride, row=row)) for row in range(tile.rows)]
-
-        def sum_of(row, r):
-            return call(builder, "llvm.fma", b_row[r].type, [rows[row][r], b_row[r], w.part(value, row, r)])
-
-        return w.value(sum_of)
-
-    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
-
-
 @_silent
 def _twin_fma(tile, a, a_at, a_step, b, b_at):
     rows, n = tile.shape
@@ -233,44 +217,51 @@ def _twin_fma(tile, a, a_at, a_step, b, b_at):
 
 @intrinsic(twin=_twin_fma)
 def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
-    def number(w, place):
-        return [splat_value(w.builder, w.builder.load(place), llvm_vector(tile.vector))] * tile.registers
+    def emit(context, builder, sig, arguments):
+        value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
+        w = _Writer(builder, tile)
+        b_row = [w.load(w.address(b_pointer, b_place, register=r)) for r in range(tile.registers)]
+        scales = [w.number(w.address(a_pointer, a_place, a_stride, row=row)) for row in range(tile.rows)]
 
-    return _fma(tile, a, b, number)
+        def sum_of(row, r):
+            return w.fma(scales[row], b_row[r], w.part(value, row, r))
+
+        return w.value(sum_of)
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp), emit
+
+
+@intrinsic(twin=np.transpose)
+def tile_transpose(typing, tile):
+    n = tile.vector.n
+
+    def emit(context, builder, sig, arguments):
+        rows = [builder.extract_value(arguments[0], row) for row in range(tile.rows)]
+        squares = [transposed(builder, rows[first : first + n]) for first in range(0, tile.rows, n)]
+        return _Writer(builder, sig.return_type).value(lambda row, r: squares[r][row])
+
+    return Tile(tile.dtype, n, tile.rows // n)(tile), emit
 
 
 @_silent
-def _twin_fma_rows(tile, a, a_at, a_step, b, b_at):
-    rows, n = tile.shape
-    part = np.stack([a[a_at + m * a_step :][:n] for m in range(rows)])
-    return (np.multiply(part, b[b_at : b_at + n], dtype=np.float64) + tile).astype(tile.dtype)
+def _twin_fma_rows(z, z_at, tile, a, a_at):
+    part = z[z_at : z_at + tile.shape[1]]
+    for k, row in enumerate(tile):
+        part[:] = np.multiply(row, a[a_at + k], dtype=np.float64) + part
 
 
 @intrinsic(twin=_twin_fma_rows)
-def tile_fma_rows(typing, tile, a, a_at, a_step, b, b_at):
-    def registers(w, place):
-        return [w.load(w.address(place, INDEX(0), register=r)) for r in range(tile.registers)]
-
-    return _fma(tile, a, b, registers)
-
-
-@_silent
-def _twin_totals(tile):
-    while tile.shape[1] > 1:
-        tile = tile[:, ::2] + tile[:, 1::2]
-    return tile[:, 0]
-
-
-@intrinsic(twin=_twin_totals)
-def tile_totals(typing, tile):
+def tile_fma_rows(typing, z, z_at, tile, a, a_at):
     def emit(context, builder, sig, arguments):
-        # Neighbouring lanes are added in two rows at once, until a register holds one number of each row.
-        registers = [builder.extract_value(arguments[0], row) for row in range(tile.rows)]
-        n = tile.vector.n
-        picks = [ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(start, 2 * n, 2))) for start in (0, 1)]
-        while len(registers) > tile.rows // n:
-            pairs = zip(registers[::2], registers[1::2], strict=True)
-            registers = [builder.fadd(*(builder.shuffle_vector(*pair, pick) for pick in picks)) for pair in pairs]
-        return joined(builder, registers)
+        z_pointer, z_place, value, a_pointer, a_place = arguments
+        w = _Writer(builder, tile)
+        places = [w.address(z_pointer, z_place, register=r) for r in range(tile.registers)]
+        sums = [w.load(place) for place in places]
+        for row in range(tile.rows):
+            scale = w.number(w.address(a_pointer, builder.add(a_place, INDEX(row))))
+            sums = [w.fma(scale, w.part(value, row, r), sums[r]) for r in range(tile.registers)]
+        for place, total in zip(places, sums, strict=True):
+            store_at(builder, total, place, tile.dtype)
+        return context.get_dummy_value()
 
-    return Vector(tile.dtype, tile.rows)(tile), emit
+    return types.void(z, types.intp, tile, a, types.intp), emit

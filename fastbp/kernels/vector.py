@@ -117,3 +117,17 @@ def register_of(builder, value, r, n):
 def _concatenate(builder, left, right):
     n = 2 * left.type.count
     return builder.shuffle_vector(left, right, ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(n))))
+
+
+def transposed(builder, rows):
+    """Registers, as many as each has lanes, with rows and columns exchanged."""
+    rows, n, size = list(rows), len(rows), 1
+    while size < n:  # square blocks of 1, 2, 4 ... lanes change places across the diagonal
+        for row in (row for row in range(n) if not row & size):
+            upper, lower = rows[row], rows[row + size]
+            for other, picked in ((row, 0), (row + size, size)):
+                numbers = [(i & ~size | picked) + (n if i & size else 0) for i in range(n)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), n), numbers)
+                rows[other] = builder.shuffle_vector(upper, lower, mask)
+        size *= 2
+    return rows
