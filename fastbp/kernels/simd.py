@@ -6,6 +6,7 @@
     load_spread(a, at, step), store_spread(a, at, step, v)
                                     a strip whose registers lie `step` apart, in rows of a matrix, say
     load_part(a, at, n)             one register: n elements, if it holds more then zeros; reads nothing else
+    store_part(a, at, n, v)         its first n elements; writes nothing else
     load_strip_part(a, at, n)       the same of a strip
     prefetch(a, at)                 brings a cache line nearer; `at` may lie anywhere
     prefetch_early(a, at)           the same, but not into the first-level cache, which has no room for it yet
@@ -17,6 +18,7 @@
     fma(a, b, c)                    a b + c with one rounding; numbers as above, but one of the three is a vector
     minimum(a, b), maximum(a, b)    lane by lane; a NaN in a stays
     absolute(a), rounded(a)         |a|; the nearest whole number, ties to even
+    square_root(a)                  correctly rounded
     where_positive(z, a, b)         b where z <= 0, else a: so NaN takes a, and is not hidden by a constant b
     polynomial(float32=, float64=)  makes p(v) = c_0 + c_1 v + ... by Horner's rule, coefficients by dtype
 
@@ -140,21 +142,31 @@ def store_spread(typing, a, at, step, v):
     return types.void(a, types.intp, types.intp, v), emit
 
 
+def _first_lanes(builder, vector, count):
+    """A mask of the first `count` lanes."""
+    integers = ir.VectorType(ir.IntType(32), vector.n)
+    numbers = ir.Constant(integers, list(range(vector.n)))
+    # In 32 bits, of which a compare takes more at a time; whatever exceeds the vector is the whole of it.
+    least = builder.select(builder.icmp_signed("<", count, INDEX(vector.n)), count, INDEX(vector.n))
+    return builder.icmp_signed("<", numbers, splat_value(builder, builder.trunc(least, ir.IntType(32)), integers))
+
+
+def _masked(builder, name, vector, result, operands):
+    """A masked load or store."""
+    kind = ir.FunctionType(result, [operand.type for operand in operands])
+    name = f"llvm.masked.{name}.v{vector.n}f{vector.dtype.bitwidth}.p0"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+
+
 def _load_part(registers, a):
     vector = Vector(a.dtype, registers * lanes(a.dtype))
 
     def emit(context, builder, sig, arguments):
         pointer_to, place, count = arguments
-        wide, integers = llvm_vector(vector), ir.VectorType(ir.IntType(32), vector.n)
-        numbers = ir.Constant(integers, list(range(vector.n)))
-        # In 32 bits, of which a compare takes more at a time; whatever exceeds the vector is the whole of it.
-        least = builder.select(builder.icmp_signed("<", count, INDEX(vector.n)), count, INDEX(vector.n))
-        mask = builder.icmp_signed("<", numbers, splat_value(builder, builder.trunc(least, ir.IntType(32)), integers))
+        wide, alignment = llvm_vector(vector), ir.IntType(32)(a.dtype.bitwidth // 8)
         address = builder.bitcast(builder.gep(pointer_to, [place]), wide.as_pointer())
-        operands = [address, ir.IntType(32)(a.dtype.bitwidth // 8), mask, ir.Constant(wide, None)]
-        kind = ir.FunctionType(wide, [operand.type for operand in operands])
-        name = f"llvm.masked.load.v{vector.n}f{a.dtype.bitwidth}.p0"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
+        operands = [address, alignment, _first_lanes(builder, vector, count), ir.Constant(wide, None)]
+        return _masked(builder, "load", vector, wide, operands)
 
     return vector(a, types.intp, types.intp), emit
 
@@ -208,6 +220,22 @@ def store(typing, a, at, v):
         return context.get_dummy_value()
 
     return types.void(a, types.intp, v), emit
+
+
+def _twin_store_part(a, at, n, v):
+    a[at : at + min(n, len(v))] = v[:n]
+
+
+@intrinsic(twin=_twin_store_part)
+def store_part(typing, a, at, n, v):
+    def emit(context, builder, sig, arguments):
+        pointer_to, place, count, value = arguments
+        alignment = ir.IntType(32)(a.dtype.bitwidth // 8)
+        address = builder.bitcast(builder.gep(pointer_to, [place]), value.type.as_pointer())
+        _masked(builder, "store", v, ir.VoidType(), [value, address, alignment, _first_lanes(builder, v, count)])
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, v), emit
 
 
 def _splat(registers, a, s):
@@ -272,6 +300,11 @@ def maximum(builder, vector, a, b):
 @operation(twin=np.abs)
 def absolute(builder, vector, a):
     return call(builder, "llvm.fabs", a.type, [a])
+
+
+@operation(twin=np.sqrt)
+def square_root(builder, vector, a):
+    return call(builder, "llvm.sqrt", a.type, [a])
 
 
 @operation(twin=np.rint)

@@ -10,13 +10,12 @@ Rows of W lie far apart, so columns are taken slice by slice: SLICE rows of W, o
 cache while many rows of x pass. Where each slice starts in a row of x is noted beside its block.
 """
 
-import ctypes
-
 import numpy as np
 from numba import types
 
 from .._jit import intrinsic, kernel
 from .across import all_finite
+from .addresses import int32s_at, int64s_at
 from .fields import (
     BIASES_AT,
     BLOCK_ROWS,
@@ -43,27 +42,6 @@ from .simd import fma, load, load_part, load_strip, load_strip_part, register_si
 
 FIRST = record(0)
 TOGETHER = 2  # slices of W that are taken together: what is only read leaves more room than what is written, too
-
-
-def _at_address(number):
-    """An intrinsic (address, n): a pointer to the n numbers of a dtype at an address."""
-
-    def twin(address, n):
-        return np.frombuffer((ctypes.c_uint8 * (n * number.itemsize)).from_address(int(address)), number)
-
-    def definition(typing, address, n):
-        pointer = types.CPointer(getattr(types, number.name))
-
-        def emit(context, builder, sig, arguments):
-            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-        return pointer(types.int64, types.intp), emit
-
-    definition.__name__ = f"{number.name}s_at"
-    return intrinsic(twin=twin)(definition)
-
-
-int32s_at, int64s_at = (_at_address(np.dtype(name)) for name in ("int32", "int64"))
 
 
 @intrinsic(twin=lambda a, at: a[at:].view(np.int32))

@@ -1,0 +1,172 @@
+"""An optimiser's step in place, fused: parameters, state and average pass once.
+
+An `optimiser` is a record of OPTIMISER int64, `constants` a row of ROW float64, both named below. A worker's part are
+the parameters first to last - 1; every element is computed by itself, so parts change no bit.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numba import types
+
+from .._jit import entry, kernel
+from .across import all_finite, total
+from .across import first as first_lanes
+from .addresses import int64s_at, numbers_at
+from .rules import N_CONSTANTS, rule
+from .simd import (
+    fma,
+    load,
+    load_part,
+    load_strip,
+    pointer,
+    register_size,
+    splat,
+    splat_strip,
+    store,
+    store_part,
+    strip_size,
+)
+
+# -- an optimiser ----------------------------------------------------------------------------------------------------
+(
+    RULE,  # code
+    N_SLOTS,  # numbers remembered of each parameter
+    N,  # parameters
+    STATE_AT,  # address of the slots, one behind the other, and behind them of the average, if there is one
+    SOUND_AT,  # address of the parameters as they were before the last step
+    HAS_AVERAGE,
+    DECAYED_AT,  # address of where runs of parameters that decay start and end
+    N_DECAYED,
+    OPTIMISER,
+) = range(9)
+
+# -- constants of a step: those of the rule, then ----------------------------------------------------------------------
+(
+    SHRINK,  # what parameters that decay are multiplied by
+    AVERAGE,  # the share of the old in the average
+    CLIP,  # the largest norm of the gradient; 0 for any
+    ROW,
+) = range(N_CONSTANTS, N_CONSTANTS + 4)
+
+PIECE = 8192  # squares summed in the working dtype
+
+
+@kernel
+def step_of_part(optimiser, constants, vector, gradient, factor, shrink, first, last):
+    """The rule for one run of parameters, whose gradient is multiplied by `factor`; False if one is not finite."""
+    n, n_slots = optimiser[N], optimiser[N_SLOTS]
+    sound = numbers_at(optimiser[SOUND_AT], n, vector)
+    state = numbers_at(optimiser[STATE_AT], n_slots * n, vector)
+    # Slots that a rule does not have fall on what is overwritten in the end.
+    s, t, u = (state if n_slots > 0 else sound), (state if n_slots > 1 else sound), (state if n_slots > 2 else sound)
+    t_at, u_at = (n if n_slots > 1 else 0), (2 * n if n_slots > 2 else 0)
+    code, size, finite = optimiser[RULE], register_size(vector), True
+    a, b, c, d, e, f, h = (
+        constants[0], constants[1], constants[2], constants[3], constants[4], constants[5], constants[6],
+    )  # fmt: skip
+    whole = first + (last - first) // size * size
+    for i in range(first, whole, size):
+        old, g = load(vector, i), load(gradient, i) * factor
+        p, v, w, z = rule(code, old * shrink, g, load(s, i), load(t, t_at + i), load(u, u_at + i), a, b, c, d, e, f, h)
+        finite = finite and all_finite(p) and all_finite(g)
+        store(u, u_at + i, z)
+        store(t, t_at + i, w)
+        store(s, i, v)
+        store(sound, i, old)
+        store(vector, i, p)
+    m = last - whole
+    if m > 0:
+        old, g = load_part(vector, whole, m), load_part(gradient, whole, m) * factor
+        p, v, w, z = rule(
+            code, old * shrink, g, load_part(s, whole, m), load_part(t, t_at + whole, m),
+            load_part(u, u_at + whole, m), a, b, c, d, e, f, h,
+        )  # fmt: skip
+        # What stands behind the last parameter may be 0 / 0.
+        finite = finite and all_finite(first_lanes(p, m)) and all_finite(g)
+        store_part(u, u_at + whole, m, z)
+        store_part(t, t_at + whole, m, w)
+        store_part(s, whole, m, v)
+        store_part(sound, whole, m, old)
+        store_part(vector, whole, m, p)
+    return finite
+
+
+@kernel
+def update(optimiser, constants, vector, gradient, factor, first, last):
+    """A step for the parameters first to last - 1; False if one of them, or its gradient, is not finite."""
+    finite, at = True, first
+    if constants[SHRINK] != 1.0:
+        decayed = int64s_at(optimiser[DECAYED_AT], 2 * optimiser[N_DECAYED])
+        for i in range(optimiser[N_DECAYED]):
+            start, stop = max(at, min(decayed[2 * i], last)), max(at, min(decayed[2 * i + 1], last))
+            finite &= step_of_part(optimiser, constants, vector, gradient, factor, 1.0, at, start)
+            finite &= step_of_part(optimiser, constants, vector, gradient, factor, constants[SHRINK], start, stop)
+            at = stop
+    finite &= step_of_part(optimiser, constants, vector, gradient, factor, 1.0, at, last)
+    if optimiser[HAS_AVERAGE]:
+        add_to_average(optimiser, constants[AVERAGE], vector, first, last)
+    return finite
+
+
+@kernel
+def add_to_average(optimiser, decay, vector, first, last):
+    """average = decay average + (1 - decay) p."""
+    n, n_slots = optimiser[N], optimiser[N_SLOTS]
+    averages, size, at = numbers_at(optimiser[STATE_AT], (n_slots + 1) * n, vector), register_size(vector), n_slots * n
+    new = 1.0 - decay
+    whole = first + (last - first) // size * size
+    for i in range(first, whole, size):
+        store(averages, at + i, fma(decay, load(averages, at + i), new * load(vector, i)))
+    m = last - whole
+    if m > 0:
+        average = fma(decay, load_part(averages, at + whole, m), new * load_part(vector, whole, m))
+        store_part(averages, at + whole, m, average)
+
+
+@kernel
+def clip_factor(gradient, n, largest):
+    """What the gradient is multiplied by so that its norm is at most `largest`; 1 for 0, which means any."""
+    if largest == 0.0:
+        return 1.0
+    norm = math.sqrt(squares(gradient, n))
+    if not math.isfinite(norm):  # in float32; in float64 only if the gradient is not either
+        norm = 0.0
+        for i in range(n):
+            norm += np.float64(gradient[i]) * np.float64(gradient[i])
+        norm = math.sqrt(norm)
+    return largest / norm if norm > largest else 1.0
+
+
+@kernel
+def squares(a, n):
+    """The sum of squares, in an order that depends on n alone: pieces in the working dtype, added up in float64."""
+    strip, size, added = strip_size(a), register_size(a), 0.0
+    for start in range(0, n, PIECE):
+        stop = min(start + PIECE, n)
+        whole = start + (stop - start) // strip * strip
+        parts, rest = splat_strip(a, 0.0), splat(a, 0.0)
+        for i in range(start, whole, strip):
+            v = load_strip(a, i)
+            parts = fma(v, v, parts)
+        for i in range(whole, stop, size):
+            w = load_part(a, i, stop - i)
+            rest = fma(w, w, rest)
+        added += np.float64(total(parts)) + np.float64(total(rest))
+    return added
+
+
+def step(optimiser, constants, vector, gradient):
+    """A whole step on the calling thread; 1 if a parameter or its gradient is not finite."""
+    to, table = pointer(vector), pointer(optimiser)
+    row, d_vector = pointer(constants), pointer(gradient)
+    factor = clip_factor(d_vector, vector.size, row[CLIP])
+    return 0 if update(table, row, to, d_vector, factor, 0, vector.size) else 1
+
+
+def entry_of(dtype):
+    """`step` for float32 or float64."""
+    real = types.Array(numba.from_dtype(dtype), 1, "C")
+    table, row = types.Array(types.int64, 1, "C"), types.Array(types.float64, 1, "C")
+    return entry(types.int64(table, row, real, real))(step)
