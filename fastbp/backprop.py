@@ -205,7 +205,7 @@ def descend(
             part = losses[start : start + per_call]
             status = batch.entries.descend(*arguments, batch.address, batch.program, float(learning_rate), part)
             if status:
-                raise _data_error(net, call, status)
+                raise data_error(net, call, status)
     return losses
 
 
@@ -278,14 +278,18 @@ def _run(
         arguments = batch.arguments(
             call, code, mode, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1), *constants
         )
-        status = (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
+        status = run_program(batch, arguments)
         if status:
-            raise _data_error(net, call, status)
+            raise data_error(net, call, status)
         return float(batch.totals[batch.loss_at])
 
 
+def run_program(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
+    """Run a prepared batch's program up to the first step that found something wrong; returns a status."""
+    return (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
+
+
 def _serial(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
-    """Run the program up to the first step that found something wrong."""
     plan, status = batch.schedule, 0
     for first, last in plan.calls:
         status = batch.entries.serial(*arguments, batch.address, batch.program, first, last)
@@ -295,7 +299,6 @@ def _serial(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
 
 
 def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
-    """The same on threads."""
     plan, status = batch.schedule, batch.status
     status[:] = 0
     is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
@@ -313,7 +316,7 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
     return functools.reduce(operator.or_, status.tolist())
 
 
-def _data_error(net: MLP, call: Data, status: int) -> InputError:
+def data_error(net: MLP, call: Any, status: int) -> InputError:
     """The error that names what the kernels found."""
     if status & fields.BAD_INPUT:
         return call.x.error() if call.stored else arrays.not_finite_error("x", call.x)

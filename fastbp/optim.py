@@ -43,9 +43,26 @@ from .schedules import (
 )
 
 __all__ = [
-    *("Optimizer", "OptimizerState", "Schedule"),
-    *("adagrad", "adam", "adamw", "amsgrad", "as_optimizer", "lion", "nadam", "rmsprop", "rprop", "sgd"),
-    *("constant", "cosine", "exponential", "inverse_scaling", "one_cycle", "reduce_on_plateau", "step"),
+    "Optimizer",
+    "OptimizerState",
+    "Schedule",
+    "adagrad",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "as_optimizer",
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_scaling",
+    "lion",
+    "nadam",
+    "one_cycle",
+    "reduce_on_plateau",
+    "rmsprop",
+    "rprop",
+    "sgd",
+    "step",
     "warmup_cosine",
 ]
 

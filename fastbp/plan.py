@@ -84,15 +84,15 @@ class Schedule:
 
 
 @functools.lru_cache(maxsize=256)
-def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0) -> Layout:
+def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0, drops: bool = False) -> Layout:
     """The layout of `n_rows` samples of a network; `cpu` gives `vector_bytes`, and `wide` and `narrow`, the tiles.
 
-    stored : for sparse inputs, about how many numbers a row has; touches no bit.
+    stored : for sparse inputs, about how many numbers a row has; touches no bit. drops : if values are dropped out.
     """
     lanes = cpu.vector_bytes // dtype.itemsize
     table = np.zeros(f.record(len(net.layers)), np.int64)
     memory.describe_layers(net, table)
-    if _fits_lanes(net, lanes) and not stored:
+    if _fits_lanes(net, lanes) and not (stored or drops):
         family, block_rows = f.LANES, 4 * lanes
         memory.lanes_region(net, table, block_rows, lanes)
     else:
@@ -185,7 +185,7 @@ def _slots_steps(batch: Layout, n_workers: int) -> Iterator[tuple[int, ...]]:
     if batch.family == "tiles":
         yield _pack(batch)
     yield from _windows(f.BLOCKS, 0, -(-batch.n_slots // n_workers) * batch.slot_blocks, batch.operations_per_block)
-    yield _reduce(batch)
+    yield _reduce(batch, True)
 
 
 def _stretches_steps(batch: Layout, table: np.ndarray, n_workers: int) -> Iterator[tuple[int, ...]]:
@@ -199,15 +199,16 @@ def _stretches_steps(batch: Layout, table: np.ndarray, n_workers: int) -> Iterat
         yield from _windows(f.BLOCKS, start, -(-n_blocks // n_workers), batch.operations_per_block)
         per_unit = n_blocks * batch.operations_per_block / n_units
         yield from _windows(f.UNITS, start, -(-n_units // n_workers), per_unit)
-    yield _reduce(batch)
+    yield _reduce(batch, batch.n_slots > 1)
 
 
 def _pack(batch: Layout) -> tuple[int, ...]:
     return f.PACK, 0, 0, 1, int(batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION)
 
 
-def _reduce(batch: Layout) -> tuple[int, ...]:
-    return f.REDUCE, 0, 0, 1, int(batch.n_slots * batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION)
+def _reduce(batch: Layout, has_slots: bool) -> tuple[int, ...]:
+    is_large = has_slots and batch.n_slots * batch.fields[f.N_PARAMETERS] > SERIAL_REDUCTION
+    return f.REDUCE, 0, 0, 1, int(is_large)
 
 
 def _windows(phase: int, stretch: int, n_items: int, operations: float) -> Iterator[tuple[int, ...]]:

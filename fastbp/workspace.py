@@ -53,9 +53,10 @@ class Batch:
     """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
 
     def __init__(
-        self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int, in_use: threading.Lock
-    ) -> None:
-        self.layout: Layout = layout(net, n_rows, dtype, machine(), stored)
+        self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int, in_use: threading.Lock | None = None,
+        drops: bool = False,
+    ) -> None:  # fmt: skip
+        self.layout: Layout = layout(net, n_rows, dtype, machine(), stored, drops)
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = fused.entries(dtype)
         self.address = self.entries.work.address()
@@ -88,7 +89,7 @@ class Batch:
         if wanted != self._wanted:
             self._wanted = wanted
             self.fields[fields.LOSS] = loss_code
-            self.fields[fields.MODE : fields.INDICES_ADDRESS] = mode, *flags
+            self.fields[fields.MODE : fields.ROWS_AT] = mode, *flags
             self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
         if call.stored:
             addresses = call.x.indices.ctypes.data, call.x.starts.ctypes.data

@@ -15,6 +15,8 @@ from .._jit import intrinsic
 
 
 def _twin(address, n, dtype):
+    if not n:
+        return np.empty(0, dtype)
     return np.frombuffer((ctypes.c_uint8 * int(n * dtype.itemsize)).from_address(int(address)), dtype)
 
 

@@ -48,11 +48,15 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     HAS_LABELS,  # of the call: targets are labels
     HAS_WEIGHTS,  # of the call: samples have weights
     WANTS_INPUTS,  # of the call: dL/dx as well
+    ROWS_AT,  # of the call: address of the numbers of the batch's rows among those of x, 0 where x is the batch
+    NEXT_ROWS_AT,  # of the call: the same of the next batch, which has as many; 0 where it is not known
+    DROP_KEY,  # of the call: what is dropped out follows from it,
+    DROP_INPUTS,  # so many of 2^32 inputs, 0 for none
     INDICES_ADDRESS,  # of the call's sparse inputs: the columns of the stored numbers, int32,
     STARTS_ADDRESS,  # where each row starts among them, int64,
     N_STORED,  # and how many there are
     HEADER,
-) = range(42)
+) = range(46)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (
@@ -69,6 +73,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     BIASES_AT,  # in the packed weights: b, padded
     ACTIVATION,  # code; the output has the identity
     ADDRESS,  # of the user's own activation
+    DROP,  # of 2^32 values of the layer, so many are dropped out
     VALUES_AT,  # z, then a of the block
     SLOPES_AT,  # a'(z) of the block (not of relu), then dL/dz; of the output, dL/dz over z
     STEP,  # elements from one row of values or slopes to the next
@@ -91,7 +96,7 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     UNIT_M,  # rows of a unit
     UNIT_N,  # columns of a unit, a multiple of a wide tile's; all of them for sparse inputs
     RECORD,
-) = range(35)
+) = range(36)
 
 
 def record(layer):

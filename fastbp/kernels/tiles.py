@@ -19,7 +19,9 @@ one layer's dW, summed over the whole stretch by one worker.
 
 from .._jit import kernel
 from . import few, gemm
+from .addresses import int64s_at
 from .custom import call_custom
+from .dropout import drop
 from .elementwise import (
     CROSS_ENTROPY,
     CUSTOM,
@@ -46,6 +48,8 @@ from .fields import (
     BIASES,
     BIASES_AT,
     BLOCK_ROWS,
+    DROP,
+    DROP_INPUTS,
     FIRST_STRIP,
     GRADIENT,
     HAS_LABELS,
@@ -64,10 +68,12 @@ from .fields import (
     N_LAYERS,
     N_OUT,
     N_OUTPUTS,
+    N_ROWS,
     PADDED,
     PADDED_IN,
     PANELS_AT,
     RESPONSE,
+    ROWS_AT,
     SCALE,
     SLOPES_AT,
     STEP,
@@ -145,7 +151,7 @@ def forward(plan, constants, x, memory, base, packed, row, n_rows):
     for layer in range(plan[N_LAYERS]):
         at = record(layer)
         z_at, z_step = base + plan[at + VALUES_AT], plan[at + STEP]
-        if not plan[IS_SPARSE]:
+        if not (plan[IS_SPARSE] or plan[ROWS_AT]):
             bring_nearer(x, *part_of_next(plan, row, plan[N_INPUTS], layer))
         ending = gemm.STORE
         if plan[at + IS_FEW]:
@@ -167,12 +173,16 @@ def forward(plan, constants, x, memory, base, packed, row, n_rows):
                 has_slopes = (plan[MODE] == GRADIENT or plan[WANTS_INPUTS]) and not is_rectifier(plan, layer)
                 code, n = plan[at + ACTIVATION], plan[at + N_OUT]
                 activate(code, parameter, memory, z_at, slopes_at, z_step, n_rows, n, has_slopes)
+            if plan[at + DROP]:
+                drop(plan, plan[at + DROP], layer + 1, memory, z_at, z_step, row, n_rows, plan[at + N_OUT])
+                drop(plan, plan[at + DROP], layer + 1, memory, slopes_at, z_step, row, n_rows, plan[at + N_OUT])
 
 
 @kernel
 def is_rectifier(plan, layer):
-    """Whether a layer's activation is relu, which products end with; its values tell the slopes."""
-    return layer < plan[N_LAYERS] - 1 and plan[record(layer) + ACTIVATION] == RELU
+    """Whether a layer's activation is relu, which products end with; its values, none dropped out, tell the slopes."""
+    at = record(layer)
+    return layer < plan[N_LAYERS] - 1 and plan[at + ACTIVATION] == RELU and not plan[at + DROP]
 
 
 @kernel
@@ -265,11 +275,34 @@ def losses_of_block(plan, constants, y, labels, sample_weight, memory, base, row
 @kernel
 def forward_rows(plan, constants, x, memory, base, packed, row, n_rows):
     """Load the block's rows and pass them forward; returns a status. Rows of a tile behind them are never looked at."""
-    at, step = base + plan[INPUTS_AT], plan[INPUTS_STEP]
-    if not (plan[IS_SPARSE] or load_rows(memory, at, step, x, row * plan[N_INPUTS], n_rows, plan[N_INPUTS])):
+    at, step, n = base + plan[INPUTS_AT], plan[INPUTS_STEP], plan[N_INPUTS]
+    if plan[ROWS_AT]:
+        if not load_chosen_rows(plan, x, memory, at, row, n_rows):
+            return BAD_INPUT
+    elif not (plan[IS_SPARSE] or load_rows(memory, at, step, x, row * n, n_rows, n)):
         return BAD_INPUT
+    if plan[DROP_INPUTS]:
+        drop(plan, plan[DROP_INPUTS], 0, memory, at, step, row, n_rows, n)
     forward(plan, constants, x, memory, base, packed, row, n_rows)
     return 0
+
+
+@kernel
+def load_chosen_rows(plan, x, memory, at, row, n_rows):
+    """Load those rows of x that the batch has; False if a number is not finite."""
+    rows, n, finite = int64s_at(plan[ROWS_AT], plan[N_ROWS]), plan[N_INPUTS], True
+    for m in range(row, row + n_rows):
+        finite &= load_rows(memory, at, plan[INPUTS_STEP], x, rows[m] * n, 1, n)
+        at += plan[INPUTS_STEP]
+    return finite
+
+
+@kernel
+def bring_rows_nearer(plan, rows_at, x, first, last):
+    """Ask for the rows of x that a batch has from place `first` to place `last`, ahead of time."""
+    rows, n = int64s_at(rows_at, plan[N_ROWS]), plan[N_INPUTS]
+    for m in range(first, gemm.smaller(last, plan[N_ROWS])):
+        bring_nearer(x, rows[m] * n, (rows[m] + 1) * n)
 
 
 @kernel

@@ -14,6 +14,7 @@ from .._jit import entry, kernel
 from .across import all_finite, total
 from .across import first as first_lanes
 from .addresses import int64s_at, numbers_at
+from .gemm import larger, smaller
 from .rules import N_CONSTANTS, rule
 from .simd import (
     fma,
@@ -47,25 +48,25 @@ from .simd import (
     SHRINK,  # what parameters that decay are multiplied by
     AVERAGE,  # the share of the old in the average
     CLIP,  # the largest norm of the gradient; 0 for any
+    FACTOR,  # what the gradient is multiplied by for that
     ROW,
-) = range(N_CONSTANTS, N_CONSTANTS + 4)
+) = range(N_CONSTANTS, N_CONSTANTS + 5)
 
 PIECE = 8192  # squares summed in the working dtype
 
 
 @kernel
-def step_of_part(optimiser, constants, vector, gradient, factor, shrink, first, last):
-    """The rule for one run of parameters, whose gradient is multiplied by `factor`; False if one is not finite."""
+def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last):
+    """The rule for one run of parameters, multiplied by `shrink`; False if one is not finite, or its gradient."""
     n, n_slots = optimiser[N], optimiser[N_SLOTS]
     sound = numbers_at(optimiser[SOUND_AT], n, vector)
     state = numbers_at(optimiser[STATE_AT], n_slots * n, vector)
     # Slots that a rule does not have fall on what is overwritten in the end.
     s, t, u = (state if n_slots > 0 else sound), (state if n_slots > 1 else sound), (state if n_slots > 2 else sound)
     t_at, u_at = (n if n_slots > 1 else 0), (2 * n if n_slots > 2 else 0)
-    code, size, finite = optimiser[RULE], register_size(vector), True
-    a, b, c, d, e, f, h = (
-        constants[0], constants[1], constants[2], constants[3], constants[4], constants[5], constants[6],
-    )  # fmt: skip
+    code, size, factor, finite = optimiser[RULE], register_size(vector), constants[at + FACTOR], True
+    a, b, c, d = constants[at], constants[at + 1], constants[at + 2], constants[at + 3]
+    e, f, h = constants[at + 4], constants[at + 5], constants[at + 6]
     whole = first + (last - first) // size * size
     for i in range(first, whole, size):
         old, g = load(vector, i), load(gradient, i) * factor
@@ -94,19 +95,20 @@ def step_of_part(optimiser, constants, vector, gradient, factor, shrink, first, 
 
 
 @kernel
-def update(optimiser, constants, vector, gradient, factor, first, last):
+def update(optimiser, constants, at, vector, gradient, first, last):
     """A step for the parameters first to last - 1; False if one of them, or its gradient, is not finite."""
-    finite, at = True, first
-    if constants[SHRINK] != 1.0:
+    finite, done, shrink = True, first, constants[at + SHRINK]
+    if shrink != 1.0:
         decayed = int64s_at(optimiser[DECAYED_AT], 2 * optimiser[N_DECAYED])
         for i in range(optimiser[N_DECAYED]):
-            start, stop = max(at, min(decayed[2 * i], last)), max(at, min(decayed[2 * i + 1], last))
-            finite &= step_of_part(optimiser, constants, vector, gradient, factor, 1.0, at, start)
-            finite &= step_of_part(optimiser, constants, vector, gradient, factor, constants[SHRINK], start, stop)
-            at = stop
-    finite &= step_of_part(optimiser, constants, vector, gradient, factor, 1.0, at, last)
+            start = larger(done, smaller(decayed[2 * i], last))
+            stop = larger(done, smaller(decayed[2 * i + 1], last))
+            finite &= step_of_part(optimiser, constants, at, vector, gradient, 1.0, done, start)
+            finite &= step_of_part(optimiser, constants, at, vector, gradient, shrink, start, stop)
+            done = stop
+    finite &= step_of_part(optimiser, constants, at, vector, gradient, 1.0, done, last)
     if optimiser[HAS_AVERAGE]:
-        add_to_average(optimiser, constants[AVERAGE], vector, first, last)
+        add_to_average(optimiser, constants[at + AVERAGE], vector, first, last)
     return finite
 
 
@@ -144,7 +146,7 @@ def squares(a, n):
     """The sum of squares, in an order that depends on n alone: pieces in the working dtype, added up in float64."""
     strip, size, added = strip_size(a), register_size(a), 0.0
     for start in range(0, n, PIECE):
-        stop = min(start + PIECE, n)
+        stop = smaller(start + PIECE, n)
         whole = start + (stop - start) // strip * strip
         parts, rest = splat_strip(a, 0.0), splat(a, 0.0)
         for i in range(start, whole, strip):
@@ -159,10 +161,9 @@ def squares(a, n):
 
 def step(optimiser, constants, vector, gradient):
     """A whole step on the calling thread; 1 if a parameter or its gradient is not finite."""
-    to, table = pointer(vector), pointer(optimiser)
-    row, d_vector = pointer(constants), pointer(gradient)
-    factor = clip_factor(d_vector, vector.size, row[CLIP])
-    return 0 if update(table, row, to, d_vector, factor, 0, vector.size) else 1
+    to, row, d_vector = pointer(vector), pointer(constants), pointer(gradient)
+    row[FACTOR] = clip_factor(d_vector, vector.size, row[CLIP])
+    return 0 if update(pointer(optimiser), row, 0, to, d_vector, 0, vector.size) else 1
 
 
 def entry_of(dtype):

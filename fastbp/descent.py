@@ -1,0 +1,218 @@
+"""Steps of training on arrays: prepared once, then as many as wanted, the small ones many in one compiled call.
+
+Step t, counted from 0, takes batch t % n_batches of epoch t // n_batches. Which rows, what is dropped out and the order
+of every sum follow from (seed, t) and the data alone, so steps can stop and go on anywhere, on any number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _threads, backprop
+from .csr import CSR
+from .errors import DivergenceError, FastbpError
+from .kernels import descent as d
+from .kernels import dropout as drops
+from .kernels import fields as f
+from .network import MLP
+from .optim import OptimizerState
+from .parameters import Parameters
+from .workspace import Batch
+
+SHARED_ROWS = 4096  # of a batch, from which on threads choose them together
+SHARED_PARAMETERS = 30_000  # from which on they update them together
+
+
+class Descent:
+    """Training in steps that write `params` and `state` in place.
+
+    x, y, sample_weight : as the door let them in. order : "shuffled", "sequential", or rows (int64), epoch by epoch.
+    dropout : of the inputs and of each hidden layer, a share of the values in [0, 1).
+    """
+
+    def __init__(
+        self, net: MLP, params: Parameters, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, *,
+        state: OptimizerState, batch_size: int | None, seed: int, order: Any, l1: float, l2: float,
+        dropout: Sequence[float], n_threads: int | None,
+    ) -> None:  # fmt: skip
+        n, vector = len(x), params.vector
+        self.net, self.params, self.state = net, params, state
+        self.x, self.y, self.n_rows = x, y, n
+        self.batch_size = min(batch_size or n, n)
+        self.n_batches = math.ceil(n / self.batch_size)
+        self.gradient = np.empty_like(vector)
+        self.data = _Arrays(vector, x, y, sample_weight, n)
+        is_whole = self.batch_size == n and isinstance(order, str)
+        threads, has_dropout = _threads.resolve_threads(n_threads), any(dropout)
+        rows_of = [self.batch_size] + ([n % self.batch_size] if n % self.batch_size else [])
+        self.batches = [
+            Batch(net, rows, vector.dtype, threads, self.data.stored, drops=has_dropout) for rows in rows_of
+        ]
+        is_lanes = self.batches[0].layout.family == "lanes"
+        self.feed = self.data if is_whole else self.data.room(self.batch_size, is_lanes)
+        self.rows = np.empty(2 * self.batch_size, np.int64)
+        self._order = order if isinstance(order, np.ndarray) else np.empty(0, np.int64)
+        self._slots = np.empty(64 * max(batch.schedule.n_workers for batch in self.batches), np.int64)
+        self.arguments = []
+        for batch in self.batches:
+            nothing = vector[:0]
+            arguments = batch.arguments(
+                self.feed, net.loss_function.code, f.GRADIENT, self.gradient, nothing, 1.0, l1, l2
+            )
+            self.arguments.append(arguments)
+            if not (is_whole or is_lanes or self.data.stored):
+                batch.fields[f.ROWS_AT] = self.rows.ctypes.data
+            shares = [round(share * drops.ALL) for share in dropout] or [0]
+            batch.fields[f.DROP_INPUTS] = shares[0]
+            for layer, dropped in enumerate(shares[1:]):
+                batch.fields[f.record(layer) + f.DROP] = dropped
+        kind = d.WHOLE if is_whole else {"shuffled": d.KEYED, "sequential": d.IN_FILE}.get(str(order), d.GIVEN)
+        self.entries = d.entries(vector.dtype)
+        self.table = self._table(kind, seed)
+
+    def _table(self, order: int, seed: int) -> np.ndarray:
+        table = np.zeros(d.DESCENT, np.int64)
+        places = {
+            d.N_DATA: self.n_rows, d.BATCH: self.batch_size, d.N_BATCHES: self.n_batches, d.SEED: seed,
+            d.ORDER: order, d.ORDER_AT: self._order.ctypes.data, d.N_ORDER: len(self._order),
+            d.ROWS: self.rows.ctypes.data, d.CHOSEN: -1, d.SLOTS: self._slots.ctypes.data,
+            d.GRADIENT: self.gradient.ctypes.data, d.OPTIMISER_AT: self.state.record.ctypes.data,
+            d.WORK: self.batches[0].address, d.IS_MEAN: 1,
+        }  # fmt: skip
+        for name, value in places.items():
+            table[name] = value
+        table[d.X : d.X + 4] = [array.ctypes.data for array in self.data.flat]
+        table[d.BATCH_X : d.BATCH_X + 4] = [array.ctypes.data for array in self.feed.flat]
+        for i in range(2):
+            batch = self.batches[min(i, len(self.batches) - 1)]
+            at = d.FIRST_SIZE + i * d.SIZE
+            table[at : at + d.SIZE] = (
+                batch.fields.ctypes.data, batch.constants.ctypes.data, batch.memory.ctypes.data, batch.memory.size,
+                batch.totals.ctypes.data, batch.totals.size, batch.program.ctypes.data, len(batch.schedule.steps),
+            )  # fmt: skip
+        return table
+
+    @property
+    def is_small(self) -> bool:
+        """Whether steps are so small that many are made in one call, on one thread."""
+        return not self.data.stored and all(
+            batch.schedule.n_workers == 1 and len(batch.schedule.calls) == 1 for batch in self.batches
+        )
+
+    @property
+    def steps_a_call(self) -> int:
+        """How many steps take less than 50 ms."""
+        return self.batches[0].schedule.repeats if self.is_small else 1
+
+    def run(self, first: int, count: int) -> np.ndarray:
+        """Make steps first, ..., first + count - 1; returns their notes, (count, N_NOTES): data loss, penalty, weight.
+
+        InputError for data that the network cannot take, DivergenceError when loss, gradient or parameters are not
+        finite; the parameters are then the last ones whose loss was. Other errors leave whole steps.
+        """
+        notes = np.empty((count, d.N_NOTES))
+        constants = self.state.optimizer.constants(self.state.step, count, self.state.scale)
+        run = self._run_many if self.is_small else self._run_each
+        run(first, constants, notes)
+        return notes
+
+    def _run_many(self, first: int, constants: np.ndarray, notes: np.ndarray) -> None:
+        done, status = divmod(
+            self.entries.steps(self.table, self.params.vector, constants.reshape(-1), notes.reshape(-1), first),
+            d.STATUSES,
+        )
+        self.state.step += done
+        if status:
+            raise self._error(status, first + done, notes[done])
+
+    def _run_each(self, first: int, constants: np.ndarray, notes: np.ndarray) -> None:
+        for k in range(len(notes)):
+            status = self._step(first + k, constants[k], notes[k])
+            if status:
+                raise self._error(status, first + k, notes[k])
+            self.state.step += 1
+
+    def _step(self, t: int, constants: np.ndarray, notes: np.ndarray) -> int:
+        """One step, its parts shared out to threads; returns a status."""
+        i = 1 if (t + 1) % self.n_batches == 0 and len(self.batches) > 1 else 0
+        batch, arguments, vector = self.batches[i], self.arguments[i], self.params.vector
+        chooses = batch.layout.n_blocks * batch.layout.block_rows < SHARED_ROWS or self.table[d.ORDER] == d.WHOLE
+        updates = batch.schedule.n_workers == 1 or vector.size < SHARED_PARAMETERS
+        if not chooses:
+            self._share(batch, arguments, d.CHOOSE, t)
+        self.entries.before(self.table, vector, notes, 0, t, chooses)
+        if self.data.stored:
+            arguments = self._sparse_arguments(batch, arguments, t)
+        status = backprop.run_program(batch, arguments)
+        if status:
+            return status
+        status = self.entries.after(self.table, vector, constants, notes, 0, t, updates)
+        return status if status or updates else self._share(batch, arguments, d.UPDATE, constants.ctypes.data)
+
+    def _share(self, batch: Batch, arguments: tuple[np.ndarray, ...], phase: int, first: int) -> int:
+        """A phase of `kernels.descent.share` on all workers; returns a status."""
+        batch.status[:] = 0
+        n_workers, address = batch.schedule.n_workers, self.entries.share.address()
+        _threads.launch(
+            batch.entries.parallel, n_workers, *arguments, batch.status, address, n_workers, phase,
+            self.table.ctypes.data, first, 1,
+        )  # fmt: skip
+        return int(np.bitwise_or.reduce(batch.status))
+
+    def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...], t: int) -> tuple[np.ndarray, ...]:
+        if self.table[d.ORDER] == d.WHOLE:
+            return arguments
+        self._kept = x = self.x[self.rows[t % 2 * self.batch_size :][: batch.fields[f.N_ROWS]]]
+        addresses = x.indices.ctypes.data, x.starts.ctypes.data
+        batch.fields[f.INDICES_ADDRESS : f.HEADER] = *addresses, len(x.indices)
+        return *arguments[:3], x.values, *arguments[4:]
+
+    # -- errors ----------------------------------------------------------------------------------------
+
+    def _error(self, status: int, t: int, notes: np.ndarray) -> FastbpError:
+        if not status & (d.BAD_LOSS | d.BAD_UPDATE):
+            return backprop.data_error(self.net, self.data, status)
+        loss = notes[d.DATA_LOSS] + notes[d.PENALTY]
+        where = _first_not_finite(self.net, self.params, self.gradient)
+        self.params.vector[...] = self.state.sound
+        rate = float(self.state.optimizer.schedule(self.state.step)) * self.state.scale
+        batch = f", batch {t % self.n_batches + 1} of epoch {t // self.n_batches + 1}" if self.n_batches > 1 else ""
+        return DivergenceError(
+            f"the training diverged at step {t + 1:,}{batch}, loss {loss:.4g}: {where}. The learning rate {rate:g} is "
+            f"most likely too large; try {rate / 10:g}, or clip_norm=1 in the optimiser. The parameters are those of "
+            "the last step whose loss was finite"
+        )
+
+
+def _first_not_finite(net: MLP, params: Parameters, gradient: np.ndarray) -> str:
+    """Where the first number is that is not finite."""
+    kinds = (("overflow in the", params), ("overflow in the gradient of the", Parameters(net, gradient)))
+    for prefix, values in kinds:
+        for number, layer in enumerate(net.layers, start=1):
+            for name, part in (("weights", layer.weights), ("biases", layer.biases)):
+                if not np.isfinite(values.vector[part]).all():
+                    return f"{prefix} {name} of layer {number} of {len(net.layers)}"
+    return f"overflow in the outputs, layer {len(net.layers)} of {len(net.layers)}"
+
+
+class _Arrays:
+    """The arrays that a call takes, of all rows or of a batch; see `backprop.Data`."""
+
+    __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
+
+    def __init__(self, vector: np.ndarray, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, n: int) -> None:
+        self.vector, self.x, self.y, self.nothing = vector, x, y, vector[:0]
+        self.stored = x.stored_per_row if isinstance(x, CSR) else 0
+        self.sample_weight = self.nothing if sample_weight is None else sample_weight
+        targets, labels = (self.nothing, y) if y.dtype == np.int64 else (y.reshape(-1), np.empty(0, np.int64))
+        self.flat = (x.values if self.stored else x.reshape(-1), targets, labels, self.sample_weight)
+
+    def room(self, n: int, takes_inputs: bool) -> _Arrays:
+        """The same for n rows, to be filled; x itself unless it is taken, too."""
+        x = np.empty((n, self.x.shape[1]), self.vector.dtype) if takes_inputs else self.x
+        weights = np.empty(n, self.vector.dtype) if self.sample_weight.size else None
+        return _Arrays(self.vector, x, np.empty((n, *self.y.shape[1:]), self.y.dtype), weights, n)

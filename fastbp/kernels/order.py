@@ -1,0 +1,133 @@
+"""The order of rows in training: a keyed bijection of 0 .. n - 1, computed where it is needed; nothing is stored.
+
+Rows lie in SHARDS contiguous shards, whose sizes differ by one at most, and each shard in windows of WINDOW rows, the
+last of which may be shorter. An epoch goes in rounds: each takes one row from every shard, the shards in an order of
+its own; one round, anywhere, takes the rows that are left over. So each batch has its share from everywhere, and what
+is being read at any time is one window of each shard: files are read in large pieces, and rows come from the caches.
+
+In a shard the windows come in a keyed order, the short one anywhere, and so do the rows in a window. Shards of one size
+share those orders; each turns them by an amount of its own.
+
+Keys come from Steele, Lea and Flood's finaliser (Fast splittable pseudorandom number generators, 2014, with Stafford's
+constants).
+"""
+
+import numpy as np
+
+from .._jit import kernel
+from .gemm import smaller
+
+SHARDS, WINDOW = 64, 64
+FEISTEL_ROUNDS = 4
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_ONE, _32 = np.uint64(1), np.uint64(32)
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+
+@kernel
+def mixed(key, number):
+    """64 bits that depend on every bit of a key and a number."""
+    z = key + np.uint64(number) * _GOLDEN + _GOLDEN
+    z = (z ^ (z >> _S30)) * _MIX_1
+    z = (z ^ (z >> _S27)) * _MIX_2
+    return z ^ (z >> _S31)
+
+
+@kernel
+def below(bits, n):
+    """A whole number from 0 to n - 1 from 64 random bits."""
+    return np.int64(((bits >> _32) * np.uint64(n)) >> _32)
+
+
+@kernel
+def permuted(i, n, key):
+    """The place of i in a keyed permutation of 0 .. n - 1: a Feistel network on just enough bits, repeated above n."""
+    width = 0
+    while 1 << width < n:
+        width += 1
+    low = np.uint64(width // 2)
+    low_mask, high_mask = (_ONE << low) - _ONE, (_ONE << np.uint64(width - width // 2)) - _ONE
+    while True:
+        left, right = np.uint64(i) >> low, np.uint64(i) & low_mask
+        for turn in range(FEISTEL_ROUNDS):
+            left ^= mixed(key + right, 2 * turn) & high_mask
+            right ^= mixed(key + left, 2 * turn + 1) & low_mask
+        i = np.int64((left << low) | right)
+        if i < n:
+            return i
+
+
+@kernel
+def shuffle(slots, n, key):
+    """0 .. n - 1 in a keyed order, by Fisher and Yates."""
+    for i in range(n):
+        j = below(mixed(key, i), i + 1)
+        slots[i] = slots[j]
+        slots[j] = i
+
+
+@kernel
+def place_in_shard(round_, size, key):
+    """(window, or -1 for the short one, place in it, its length) in the common order of shards of one size."""
+    n_whole, short = size // WINDOW, size % WINDOW
+    at_short = below(mixed(key, -1), n_whole + 1) * WINDOW
+    if at_short <= round_ < at_short + short:
+        return -1, permuted(round_ - at_short, short, mixed(key, -2)), short
+    if round_ >= at_short:
+        round_ -= short
+    number = round_ // WINDOW
+    window = permuted(number, n_whole, mixed(key, -3))
+    return window, permuted(round_ % WINDOW, WINDOW, mixed(key, number)), WINDOW
+
+
+@kernel
+def rows_of_epoch(rows, at, n, key, first, last, slots):
+    """The rows at the positions first to last - 1 of an epoch of n rows with that key, written to rows[at:].
+
+    slots : room for SHARDS numbers.
+    """
+    shards = smaller(SHARDS, n)
+    whole, left = n // shards, n % shards  # the first `left` shards have a row more
+    large, small, own = mixed(key, 1), mixed(key, 2), mixed(key, 3)
+    at_left = below(mixed(key, 4), whole + 1) * shards  # where the round of the rows that are left begins
+    position = first
+    while position < last:
+        if at_left <= position < at_left + left:
+            start, round_, n_slots = at_left, whole, left
+        else:
+            round_ = (position if position < at_left else position - left) // shards
+            start, n_slots = round_ * shards + (0 if position < at_left else left), shards
+        large_window, large_place, large_length = place_in_shard(round_, whole + 1, large)
+        small_window, small_place, small_length = large_window, large_place, large_length
+        if round_ < whole:
+            small_window, small_place, small_length = place_in_shard(round_, whole, small)
+        shuffle(slots, n_slots, mixed(key, 5 + round_))
+        stop = smaller(start + n_slots, last)
+        for slot in range(position - start, stop - start):
+            shard = slots[slot]
+            size, window, place, length = whole, small_window, small_place, small_length
+            if shard < left:
+                size, window, place, length = whole + 1, large_window, large_place, large_length
+            turned = mixed(own, shard)
+            if window < 0:
+                window = size // WINDOW
+            else:
+                window = turn(window, below(turned, size // WINDOW), size // WINDOW)
+            place = turn(place, below(mixed(turned, window), length), length)
+            rows[at] = shard * whole + smaller(shard, left) + window * WINDOW + place
+            at += 1
+        position = stop
+
+
+@kernel
+def turn(i, by, n):
+    """i + by, from the start again behind n - 1."""
+    return i + by - n if i + by >= n else i + by
+
+
+@kernel
+def key_of_epoch(seed, epoch):
+    """The key of an epoch's order."""
+    return mixed(mixed(np.uint64(seed), 0), epoch)
