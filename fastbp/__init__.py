@@ -19,11 +19,14 @@ __version__ = "0.1.0"
 # Where each public name lives.
 _HOMES = {
     "Activation": "activations",
+    "Checkpoints": "checkpoint",
     "Classifier": "classifier",
+    "EarlyStopping": "callbacks",
     "FastbpError": "errors",
     "Loss": "losses",
     "MLP": "network",
     "Parameters": "parameters",
+    "TrainResult": "training",
     "Workspace": "workspace",
     "check_grad": "gradcheck",
     "cross_entropy": "classifier",
@@ -32,9 +35,10 @@ _HOMES = {
     "set_num_threads": "config",
     "show_config": "config",
     "sigmoid": "classifier",
+    "train": "training",
     "warmup": "backprop",
 }
-_MODULES = ("activations", "data", "errors", "losses", "plot", "reference")
+_MODULES = ("activations", "callbacks", "data", "errors", "losses", "optim", "plot", "reference")
 
 __all__ = sorted(["__version__", *_HOMES, *_MODULES])
 

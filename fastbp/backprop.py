@@ -284,21 +284,31 @@ def _run(
         return float(batch.totals[batch.loss_at])
 
 
-def run_program(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
-    """Run a prepared batch's program up to the first step that found something wrong; returns a status."""
-    return (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments)
+STOPPED = 16  # beside the statuses of kernels
 
 
-def _serial(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
+def run_program(
+    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None = None
+) -> int:  # fmt: skip
+    """Run a prepared batch's program up to the first step that found something wrong; returns a status.
+
+    is_stopped : asked after each step of 50 ms; once it says so, the status is STOPPED.
+    """
+    return (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments, is_stopped)
+
+
+def _serial(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None) -> int:
     plan, status = batch.schedule, 0
     for first, last in plan.calls:
         status = batch.entries.serial(*arguments, batch.address, batch.program, first, last)
         if status:
             break
+        if is_stopped is not None and is_stopped():
+            return STOPPED
     return status
 
 
-def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
+def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None) -> int:
     plan, status = batch.schedule, batch.status
     status[:] = 0
     is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
@@ -313,6 +323,8 @@ def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...]) -> int:
             batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
         if status.any():
             break
+        if is_stopped is not None and is_stopped():
+            return STOPPED
     return functools.reduce(operator.or_, status.tolist())
 
 

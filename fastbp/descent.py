@@ -7,7 +7,7 @@ of every sum follow from (seed, t) and the data alone, so steps can stop and go 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from .kernels import descent as d
 from .kernels import dropout as drops
 from .kernels import fields as f
 from .network import MLP
-from .optim import OptimizerState
+from .optimizers import OptimizerState
 from .parameters import Parameters
 from .workspace import Batch
 
@@ -30,23 +30,25 @@ SHARED_PARAMETERS = 30_000  # from which on they update them together
 class Descent:
     """Training in steps that write `params` and `state` in place.
 
-    x, y, sample_weight : as the door let them in. order : "shuffled", "sequential", or rows (int64), epoch by epoch.
+    x, y, sample_weight : as the door let them in. subset : the rows to train on, int64, all of them by default.
+    order : "shuffled", "sequential", or rows (of the subset), int64, epoch by epoch.
     dropout : of the inputs and of each hidden layer, a share of the values in [0, 1).
     """
 
     def __init__(
         self, net: MLP, params: Parameters, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, *,
-        state: OptimizerState, batch_size: int | None, seed: int, order: Any, l1: float, l2: float,
-        dropout: Sequence[float], n_threads: int | None,
+        state: OptimizerState, batch_size: int | None = None, seed: int = 0, order: Any = "shuffled",
+        subset: np.ndarray | None = None, l1: float = 0.0, l2: float = 0.0, dropout: Sequence[float] = (),
+        n_threads: int | None = None,
     ) -> None:  # fmt: skip
-        n, vector = len(x), params.vector
+        n, vector = len(x if subset is None else subset), params.vector
         self.net, self.params, self.state = net, params, state
-        self.x, self.y, self.n_rows = x, y, n
+        self.x, self.y, self.n_rows, self.subset = x, y, n, subset
         self.batch_size = min(batch_size or n, n)
         self.n_batches = math.ceil(n / self.batch_size)
         self.gradient = np.empty_like(vector)
-        self.data = _Arrays(vector, x, y, sample_weight, n)
-        is_whole = self.batch_size == n and isinstance(order, str)
+        self.data = _Arrays(vector, x, y, sample_weight)
+        is_whole = self.batch_size == n == len(x) and isinstance(order, str)
         threads, has_dropout = _threads.resolve_threads(n_threads), any(dropout)
         rows_of = [self.batch_size] + ([n % self.batch_size] if n % self.batch_size else [])
         self.batches = [
@@ -70,18 +72,24 @@ class Descent:
             batch.fields[f.DROP_INPUTS] = shares[0]
             for layer, dropped in enumerate(shares[1:]):
                 batch.fields[f.record(layer) + f.DROP] = dropped
-        kind = d.WHOLE if is_whole else {"shuffled": d.KEYED, "sequential": d.IN_FILE}.get(str(order), d.GIVEN)
+        is_shuffled = isinstance(order, str) and order == "shuffled" and self.n_batches > 1
+        kind = d.WHOLE if is_whole else d.KEYED if is_shuffled else d.SEQUENTIAL
+        if self._order.size:
+            kind = d.GIVEN
         self.entries = d.entries(vector.dtype)
+        self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed)
 
     def _table(self, order: int, seed: int) -> np.ndarray:
         table = np.zeros(d.DESCENT, np.int64)
         places = {
-            d.N_DATA: self.n_rows, d.BATCH: self.batch_size, d.N_BATCHES: self.n_batches, d.SEED: seed,
+            d.N_DATA: self.n_rows, d.N_SOURCE: len(self.x), d.BATCH: self.batch_size, d.N_BATCHES: self.n_batches,
+            d.SEED: seed,
             d.ORDER: order, d.ORDER_AT: self._order.ctypes.data, d.N_ORDER: len(self._order),
             d.ROWS: self.rows.ctypes.data, d.CHOSEN: -1, d.SLOTS: self._slots.ctypes.data,
             d.GRADIENT: self.gradient.ctypes.data, d.OPTIMISER_AT: self.state.record.ctypes.data,
             d.WORK: self.batches[0].address, d.IS_MEAN: 1,
+            d.SUBSET_AT: 0 if self.subset is None else self.subset.ctypes.data,
         }  # fmt: skip
         for name, value in places.items():
             table[name] = value
@@ -106,21 +114,20 @@ class Descent:
     @property
     def steps_a_call(self) -> int:
         """How many steps take less than 50 ms."""
-        return self.batches[0].schedule.repeats if self.is_small else 1
+        return self.batches[0].schedule.repeats
 
     def run(self, first: int, count: int) -> np.ndarray:
         """Make steps first, ..., first + count - 1; returns their notes, (count, N_NOTES): data loss, penalty, weight.
 
-        InputError for data that the network cannot take, DivergenceError when loss, gradient or parameters are not
-        finite; the parameters are then the last ones whose loss was. Other errors leave whole steps.
+        Fewer of them if it was stopped. InputError for data that the network cannot take, DivergenceError when loss,
+        gradient or parameters are not finite; the parameters are then the last ones whose loss was.
         """
         notes = np.empty((count, d.N_NOTES))
         constants = self.state.optimizer.constants(self.state.step, count, self.state.scale)
         run = self._run_many if self.is_small else self._run_each
-        run(first, constants, notes)
-        return notes
+        return notes[: run(first, constants, notes)]
 
-    def _run_many(self, first: int, constants: np.ndarray, notes: np.ndarray) -> None:
+    def _run_many(self, first: int, constants: np.ndarray, notes: np.ndarray) -> int:
         done, status = divmod(
             self.entries.steps(self.table, self.params.vector, constants.reshape(-1), notes.reshape(-1), first),
             d.STATUSES,
@@ -128,13 +135,19 @@ class Descent:
         self.state.step += done
         if status:
             raise self._error(status, first + done, notes[done])
+        return done
 
-    def _run_each(self, first: int, constants: np.ndarray, notes: np.ndarray) -> None:
+    def _run_each(self, first: int, constants: np.ndarray, notes: np.ndarray) -> int:
         for k in range(len(notes)):
+            if self.is_stopped is not None and self.is_stopped():
+                return k
             status = self._step(first + k, constants[k], notes[k])
+            if status == backprop.STOPPED:
+                return k
             if status:
                 raise self._error(status, first + k, notes[k])
             self.state.step += 1
+        return len(notes)
 
     def _step(self, t: int, constants: np.ndarray, notes: np.ndarray) -> int:
         """One step, its parts shared out to threads; returns a status."""
@@ -147,7 +160,7 @@ class Descent:
         self.entries.before(self.table, vector, notes, 0, t, chooses)
         if self.data.stored:
             arguments = self._sparse_arguments(batch, arguments, t)
-        status = backprop.run_program(batch, arguments)
+        status = backprop.run_program(batch, arguments, self.is_stopped)
         if status:
             return status
         status = self.entries.after(self.table, vector, constants, notes, 0, t, updates)
@@ -204,7 +217,7 @@ class _Arrays:
 
     __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
 
-    def __init__(self, vector: np.ndarray, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, n: int) -> None:
+    def __init__(self, vector: np.ndarray, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         self.vector, self.x, self.y, self.nothing = vector, x, y, vector[:0]
         self.stored = x.stored_per_row if isinstance(x, CSR) else 0
         self.sample_weight = self.nothing if sample_weight is None else sample_weight
@@ -215,4 +228,4 @@ class _Arrays:
         """The same for n rows, to be filled; x itself unless it is taken, too."""
         x = np.empty((n, self.x.shape[1]), self.vector.dtype) if takes_inputs else self.x
         weights = np.empty(n, self.vector.dtype) if self.sample_weight.size else None
-        return _Arrays(self.vector, x, np.empty((n, *self.y.shape[1:]), self.y.dtype), weights, n)
+        return _Arrays(self.vector, x, np.empty((n, *self.y.shape[1:]), self.y.dtype), weights)

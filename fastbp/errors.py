@@ -4,6 +4,7 @@
     ├── InputError (ValueError)      an argument or array that cannot be honoured
     ├── DataError (ValueError)       a data file that cannot be used; names the file and the row
     ├── ModelError (ValueError)      a saved model that cannot be read, or does not fit the data
+    ├── CheckpointError (ValueError) checkpoints that cannot be written, read, or gone on from
     ├── DivergenceError (ArithmeticError)  a descent whose loss or parameters are no longer finite
     ├── StateError (RuntimeError)    a call out of order: backward before forward, one workspace in two calls at once
     └── ThreadError (RuntimeError)   threads that cannot be had: more than there are, or a pool lost in a fork
@@ -26,6 +27,10 @@ class DataError(FastbpError, ValueError):
 
 class ModelError(FastbpError, ValueError):
     """A saved model that cannot be read, or that does not fit the data it is applied to."""
+
+
+class CheckpointError(FastbpError, ValueError):
+    """A checkpoint that cannot be written or read, or does not belong to the training; the message names the file."""
 
 
 class DivergenceError(FastbpError, ArithmeticError):

@@ -17,18 +17,12 @@ t counts steps from 1. In the formulas p are the parameters, g the gradient, m a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from . import schedules
 from .errors import InputError
-from .kernels import rules
-from .kernels import update as kernel
-from .parameters import Parameters
+from .optimizers import COMMON, Optimizer, OptimizerState
 from .schedules import (
     Schedule,
     constant,
@@ -165,221 +159,18 @@ def as_optimizer(optimizer: Any) -> Optimizer:
     return MAKERS[optimizer]()
 
 
-# -- values ------------------------------------------------------------------------------------------------------------
+# -- parts --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Optimizer:
-    """An update rule with its options; makes states, and steps with them."""
-
-    name: str
-    schedule: Schedule
-    options: tuple[tuple[str, Any], ...]
-    clip_norm: float | None = None
-    weight_decay: float = 0.0
-    average: float | None = None
-
-    def init(self, params: Any) -> OptimizerState:
-        """The state before the first step, for Parameters or a flat vector (n,), float32 or float64.
-
-        With Parameters, biases are left out of the weight decay; of a vector all elements decay.
-        """
-        vector, decayed = _runs_of(params)
-        return OptimizerState(self, vector, decayed)
-
-    def update(self, vector: np.ndarray, grad: np.ndarray, state: OptimizerState) -> None:
-        """One step: writes `vector` (n,) and `state`, reads `grad` (n,) of the same dtype.
-
-        ArithmeticError does not come of it: what is not finite is found by `fastbp.train`.
-        """
-        state.check(self, vector, grad)
-        kernel_of(vector.dtype)(state.record, self.constants(state.step, 1, state.scale)[0], vector, grad)
-        state.step += 1
-
-    def constants(self, first: int, count: int, scale: float = 1.0) -> np.ndarray:
-        """What the kernels need of each of `count` steps, the first being the one after `first` steps: (count, ROW)."""
-        steps = np.arange(first, first + count)
-        rates = self.schedule(steps) * scale
-        rows = np.zeros((count, kernel.ROW))
-        for i, column in enumerate(_RULES[self.name].constants(dict(self.options), rates, steps + 1)):
-            rows[:, i] = column
-        rows[:, kernel.SHRINK] = 1 - rates * self.weight_decay
-        rows[:, kernel.AVERAGE] = self.average or 0.0
-        rows[:, kernel.CLIP] = self.clip_norm or 0.0
-        return rows
-
-    def __repr__(self) -> str:
-        common = {"clip_norm": self.clip_norm, "weight_decay": self.weight_decay, "average": self.average}
-        rate = self.schedule.rate if self.schedule.name == "constant" else self.schedule
-        options = {"learning_rate": rate, **dict(self.options), **{k: v for k, v in common.items() if v}}
-        return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in options.items())})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values from which `from_dict` makes an equal one."""
-        common = {"clip_norm": self.clip_norm, "weight_decay": self.weight_decay, "average": self.average}
-        return {"name": self.name, "learning_rate": self.schedule.to_dict(), **dict(self.options), **common}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Optimizer:
-        """The optimiser of `to_dict`."""
-        values = dict(values)
-        rate = Schedule.from_dict(values.pop("learning_rate"))
-        rate = rate.rate if values["name"] == "rprop" else rate
-        return MAKERS[values.pop("name")](rate, **values)
-
-
-class OptimizerState:
-    """What an optimiser remembers: its slots, the average of the parameters if wanted, and the number of steps made.
-
-    step : steps made. slots : (n_slots, n), such as m and v. average : (n,) or None. scale : what the learning rate is
-    multiplied by, set by reduce_on_plateau; best, waited : its memory.
-    """
-
-    def __init__(self, optimizer: Optimizer, vector: np.ndarray, decayed: np.ndarray) -> None:
-        rule = _RULES[optimizer.name]
-        self.optimizer, self.step, self.scale = optimizer, 0, 1.0
-        self.best, self.waited = np.inf, 0
-        n, n_slots = vector.size, rule.n_slots(dict(optimizer.options))
-        has_average = optimizer.average is not None
-        self.memory = np.zeros((n_slots + has_average) * n, vector.dtype)
-        self.slots = self.memory[: n_slots * n].reshape(n_slots, n)
-        self.average = self.memory[n_slots * n :] if has_average else None
-        self.sound = vector.copy()
-        self._decayed = decayed
-        if self.average is not None:
-            self.average[...] = vector
-        if optimizer.name == "rprop":
-            self.slots[1] = optimizer.schedule.rate
-        code = rules.NAMES.index(rule.code(dict(optimizer.options)))
-        places = self.memory.ctypes.data, self.sound.ctypes.data, int(has_average), decayed.ctypes.data
-        self.record = np.array([code, n_slots, n, *places, len(decayed)], np.int64)
-
-    def check(self, optimizer: Optimizer, vector: np.ndarray, grad: np.ndarray) -> None:
-        """InputError unless optimiser, parameters and gradient are those of this state."""
-        if optimizer != self.optimizer:
-            raise InputError(f"the state is that of {self.optimizer}; got {optimizer}. Make one with optimizer.init")
-        for name, array in (("vector", vector), ("grad", grad)):
-            fits = isinstance(array, np.ndarray) and array.shape == self.sound.shape and array.dtype == self.sound.dtype
-            if not (fits and array.flags.carray):
-                came = f"{array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise InputError(
-                    f"{name} must be a contiguous writable array like the one the state was made for, "
-                    f"{self.sound.dtype}, shape {self.sound.shape}; got {came}"
-                )
-        if np.may_share_memory(vector, grad):
-            raise InputError("vector and grad must not share memory; pass the gradient as an array of its own")
-
-    def observe(self, value: float) -> None:
-        """The watched value after an epoch: reduce_on_plateau may lower the rate."""
-        schedule = self.optimizer.schedule
-        if schedule.name != "reduce_on_plateau":
-            return
-        if value < self.best * (1 - schedule.min_delta) if self.best < np.inf else value < np.inf:
-            self.best, self.waited = value, 0
-            return
-        self.waited += 1
-        if self.waited > schedule.patience:
-            self.scale = max(self.scale * schedule.factor, schedule.smallest / schedule.rate)
-            self.waited = 0
-
-    def copy(self) -> OptimizerState:
-        """The same in memory of its own."""
-        twin = OptimizerState(self.optimizer, self.sound, self._decayed)
-        twin.memory[...] = self.memory
-        twin.step, twin.scale, twin.best, twin.waited = self.step, self.scale, self.best, self.waited
-        return twin
-
-    def to_meta(self) -> dict[str, Any]:
-        """Plain values and arrays from which `from_meta` makes an equal state."""
-        values = {"step": self.step, "scale": self.scale, "best": float(self.best), "waited": self.waited}
-        return {"optimizer": self.optimizer.to_dict(), "memory": self.memory, **values}
-
-    @classmethod
-    def from_meta(cls, params: Any, meta: dict[str, Any]) -> OptimizerState:
-        """The state of `to_meta`, for the parameters it belongs to."""
-        state = Optimizer.from_dict(meta["optimizer"]).init(params)
-        if meta["memory"].shape != state.memory.shape or meta["memory"].dtype != state.memory.dtype:
-            raise InputError(f"the state is not that of {params!r}")
-        state.memory[...] = meta["memory"]
-        state.step, state.scale = int(meta["step"]), float(meta["scale"])
-        state.best, state.waited = float(meta["best"]), int(meta["waited"])
-        return state
-
-
-def _runs_of(params: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(vector, where the runs of weights start and end, (k, 2))."""
-    if isinstance(params, Parameters):
-        return params.vector, np.array([(run.start, run.stop) for run in (x.weights for x in params.net.layers)])
-    vector = np.asarray(params)
-    if vector.ndim != 1 or vector.dtype not in (np.float32, np.float64):
-        raise InputError(
-            f"init needs fastbp.Parameters or a flat float32 or float64 vector; got {vector.dtype}, {vector.shape}"
-        )
-    return vector, np.array([(0, vector.size)])
-
-
-@functools.cache
-def kernel_of(dtype: np.dtype) -> Callable[..., int]:
-    """The compiled step for float32 or float64."""
-    return kernel.entry_of(dtype)
-
-
-# -- rules -------------------------------------------------------------------------------------------------------------
-
-
-class _Rule(NamedTuple):
-    """code : which of `kernels.rules`. constants(options, rates, t) : its constants, numbers or (count,) arrays."""
-
-    code: Callable[[dict[str, Any]], str]
-    n_slots: Callable[[dict[str, Any]], int]
-    constants: Callable[[dict[str, Any], np.ndarray, np.ndarray], tuple[Any, ...]]
-
-
-def _adam(o: dict[str, Any], rates: np.ndarray, t: np.ndarray) -> tuple[Any, ...]:
-    # The corrections of v are multiplied into rate and eps.
-    root = np.sqrt(1 - o["beta2"] ** t)
-    return rates * root / (1 - o["beta1"] ** t), 0.0, *_averaging(o), o["eps"] * root
-
-
-def _nadam(o: dict[str, Any], rates: np.ndarray, t: np.ndarray) -> tuple[Any, ...]:
-    root, beta1 = np.sqrt(1 - o["beta2"] ** t), o["beta1"]
-    ahead = rates * root * (1 - beta1) / (1 - beta1**t)
-    return rates * root * beta1 / (1 - beta1 ** (t + 1)), ahead, *_averaging(o), o["eps"] * root
-
-
-def _averaging(o: dict[str, Any]) -> tuple[float, ...]:
-    return o["beta1"], 1 - o["beta1"], o["beta2"], 1 - o["beta2"]
-
-
-def _sgd_code(o: dict[str, Any]) -> str:
-    return "nesterov" if o["nesterov"] else "momentum" if o["momentum"] else "sgd"
-
-
-_RULES = {
-    "sgd": _Rule(_sgd_code, lambda o: int(o["momentum"] > 0), lambda o, rates, t: (rates, o["momentum"])),
-    "adam": _Rule(lambda o: "adam", lambda o: 2, _adam),
-    "nadam": _Rule(lambda o: "adam", lambda o: 2, _nadam),
-    "amsgrad": _Rule(lambda o: "amsgrad", lambda o: 3, _adam),
-    "rmsprop": _Rule(
-        lambda o: "rmsprop", lambda o: 2, lambda o, rates, t: (rates, o["momentum"], o["rho"], 1 - o["rho"], o["eps"])
-    ),
-    "adagrad": _Rule(lambda o: "adagrad", lambda o: 1, lambda o, rates, t: (rates, o["eps"])),
-    "rprop": _Rule(
-        lambda o: "rprop",
-        lambda o: 2,
-        lambda o, rates, t: (o["longer"], o["shorter"], o["smallest"], o["largest"]),
-    ),
-    "lion": _Rule(lambda o: "lion", lambda o: 1, lambda o, rates, t: (rates, *_averaging(o))),
-}
 MAKERS: dict[str, Callable[..., Optimizer]] = {
     maker.__name__: maker for maker in (sgd, adam, adamw, nadam, amsgrad, rmsprop, adagrad, rprop, lion)
 }
 
 
 def _made(name: str, learning_rate: Any, common: dict[str, Any], **options: Any) -> Optimizer:
-    unknown = sorted(set(common) - {"clip_norm", "weight_decay", "average"})
+    unknown = sorted(set(common) - set(COMMON))
     if unknown:
-        known = ("learning_rate", *options, "clip_norm", "weight_decay", "average")
+        known = ("learning_rate", *options, *COMMON)
         raise InputError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
     clip, average = common.get("clip_norm"), common.get("average")
     return Optimizer(

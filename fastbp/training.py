@@ -1,110 +1,332 @@
-"""Gradient descent: W -= learning_rate dL/dW, on the whole data set or on mini-batches of it.
-
-A step takes one batch; an epoch takes every row once, and its last batch may be smaller than the others.
-"""
+"""`fastbp.train`: epochs of steps on mini-batches, with validation, early stopping, checkpoints and a history."""
 
 from __future__ import annotations
 
-import itertools
-import math
+import dataclasses
+import json
+import os
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays, csr
-from .backprop import Workspace, value_and_grad
-from .errors import DivergenceError, InputError
+from . import arrays, csr, optim, options
+from .callbacks import Callbacks, EarlyStopping, Run
+from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same, fingerprint
+from .descent import Descent
+from .errors import CheckpointError, InputError
+from .history import History
+from .interrupts import Interrupts
+from .kernels import descent as notes_of
+from .metrics import as_metrics, targets_like
 from .network import MLP
 from .parameters import Parameters
 
 
-class Progress(NamedTuple):
-    """One step that was made. step, epoch : counted from 1. loss : the mean over the step's batch, before the step.
+class TrainResult(NamedTuple):
+    """What training gives back.
 
-    n_rows : in the batch. samples_per_second : since the first step, time that the caller took in between left out.
+    params : trained parameters. opt_state : to go on with, `train(..., opt_state=)`. history : a row for each epoch.
+    snapshots : parameters after the steps asked for, by step. stopped : why it ended early, or None.
     """
 
-    step: int
-    epoch: int
-    loss: float
-    n_rows: int
-    samples_per_second: float
+    params: Parameters
+    opt_state: optim.OptimizerState
+    history: History
+    snapshots: dict[int, Parameters]
+    stopped: str | None = None
 
 
-def gradient_descent(
-    net: MLP,
-    params: Parameters,
-    x: Any,
-    y: Any,
-    *,
-    learning_rate: float,
-    n_steps: int,
-    batch_size: int | None = None,
-    seed: int = 0,
-    n_threads: int | None = None,
-) -> Iterator[Progress]:
-    """Make n_steps steps on the mean loss, writing `params` in place, and yield `Progress` after each.
+def train(
+    net: MLP, params: Parameters, x: Any, y: Any, *,
+    optimizer: Any = "adam", epochs: int | None = None, steps: int | None = None, batch_size: int | str | None = "auto",
+    order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0, sample_weight: Any = None,
+    class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None, metrics: Sequence[Any] = (),
+    early_stopping: EarlyStopping | int | None = None, callbacks: Sequence[Any] = (), snapshots: Sequence[int] = (),
+    opt_state: optim.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+    resume: bool = False, n_threads: int | None = None,
+) -> TrainResult:  # fmt: skip
+    """Train a network; `params` are left as they are, the trained ones are in the result.
 
-    x, y : as in `MLP.value_and_grad`. batch_size : rows a step, all of them by default and where there are no more.
-    The order of rows in an epoch is a pure function of (seed, epoch), so the same arguments give the same bits on any
-    number of threads. InputError for arguments that make no sense. DivergenceError when the loss or a parameter is no
-    longer finite; `params` are then the last ones whose loss was.
+    Parameters
+    ----------
+    x, y, sample_weight, l1, l2 : as in `MLP.value_and_grad`; x may be sparse. The objective of a step is the mean over
+        its batch, weighted by the weights of its samples, plus the penalties.
+    optimizer : of `fastbp.optim`, or the name of one. epochs or steps : how long, beyond what opt_state has behind it.
+    batch_size : rows of a step; "auto" at least 32, and so many that an epoch has at most 1,000 steps; None all rows.
+        The last batch of an epoch has the rows that are left.
+    order : "shuffled", anew in every epoch, a pure function of (seed, epoch) that copies nothing; "sequential"; or the
+        numbers of the rows, epoch after epoch, from the start again at the end.
+    dropout : the share of each hidden layer's values that is dropped, one number or one per hidden layer;
+        input_dropout : of the inputs. In training only, the others multiplied by 1 / (1 - share).
+    class_weight : {label: weight} or "balanced", n / (K n_label); multiplied into the sample weights.
+    validation : (x, y) or (x, y, sample_weight); or a share of the rows to hold out, the classes split alike.
+    metrics : names (accuracy, balanced_accuracy, f1; r2, rmse, mae) or functions (y, y_pred) -> number, computed after
+        each epoch on the validation data, as val_..., or on the training data where there is none.
+    early_stopping : `EarlyStopping`, or its patience in epochs. callbacks : see `fastbp.callbacks`.
+    snapshots : steps after which a copy of the parameters is kept.
+    checkpoint : a folder, or `fastbp.Checkpoints`, that keeps the last few states of the run while it trains, after
+        SIGINT and SIGTERM, and at its end. resume : go on from the last good one there, bit for bit as if the run had
+        never stopped, `epochs` and `steps` being those of the whole run; start anew where there is none.
+
+    The same arguments give the same bits, on any number of threads (same versions and CPU type). InputError for
+    arguments that make no sense; DivergenceError when the numbers are no longer finite, CheckpointError for checkpoints
+    that cannot be written or gone on from.
     """
-    if not (learning_rate > 0 and math.isfinite(learning_rate)):
-        raise InputError(f"learning_rate must be a positive number; got {learning_rate}")
-    for name, number in (("n_steps", n_steps), ("batch_size", batch_size)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} must be a positive integer; got {number}")
-    x = csr.as_inputs(x, net.n_inputs, params.dtype)
-    y = arrays.as_targets(y, net, len(x), params.dtype)
-    batches = itertools.islice(_batches(len(x), batch_size or len(x), seed), n_steps)
-    return _descend(net, params, x, y, batches, learning_rate, n_threads)
+    training = Training(
+        net, params, x, y, optimizer=optimizer, batch_size=batch_size, order=order, seed=seed, dropout=dropout,
+        input_dropout=input_dropout, sample_weight=sample_weight, class_weight=class_weight, l1=l1, l2=l2,
+        validation=validation, metrics=metrics, early_stopping=early_stopping, callbacks=callbacks,
+        snapshots=snapshots, opt_state=opt_state, n_threads=n_threads,
+    )  # fmt: skip
+    last = training.last_step(epochs, steps)
+    if checkpoint is None:
+        if resume:
+            raise InputError("resume=True needs checkpoint=, the folder to go on from")
+        return training.run(last)
+    with checkpoint if isinstance(checkpoint, Checkpoints) else Checkpoints(checkpoint) as checkpoints:
+        training.keep(checkpoints, resume=resume)
+        return training.run(last)
 
 
-def steps_in(epochs: int, n_rows: int, batch_size: int | None = None) -> int:
-    """How many steps that many epochs have."""
-    return epochs * math.ceil(n_rows / (batch_size or n_rows))
+class Training:
+    """A run that is prepared, and then goes on step by step; arguments as in `train`."""
 
+    def __init__(
+        self, net: MLP, params: Parameters, x: Any, y: Any, *, optimizer: Any = "adam", batch_size: Any = "auto",
+        order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0,
+        sample_weight: Any = None, class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None,
+        metrics: Sequence[Any] = (), early_stopping: Any = None, callbacks: Sequence[Any] = (),
+        snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, n_threads: int | None = None,
+    ) -> None:  # fmt: skip
+        if not isinstance(params, Parameters) or params.net.layers != net.layers:
+            raise InputError(f"params must be those of {net}, as net.init() returns; got {params!r}")
+        self.net, self.params, self.n_threads = net, params.copy(), n_threads
+        x = csr.as_inputs(x, net.n_inputs, params.dtype)
+        y = arrays.as_targets(y, net, len(x), params.dtype)
+        weights = options.as_weights(net, y, sample_weight, class_weight, len(x), params.dtype)
+        subset, self.validation = options.as_validation(net, x, y, weights, validation, seed, params.dtype)
+        n_rows = len(x) if subset is None else len(subset)
+        self.state = options.as_state(optimizer, opt_state, self.params)
+        settings = {
+            "batch_size": options.as_batch_size(batch_size, n_rows),
+            "seed": options.as_seed(seed),
+            "l1": arrays.check_penalty("l1", l1),
+            "l2": arrays.check_penalty("l2", l2),
+            "dropout": options.as_dropout(net, dropout, input_dropout, x),
+        }
+        order = options.as_order(order, n_rows)
+        self.descent = Descent(
+            net, self.params, x, y, weights, state=self.state, order=order, subset=subset, n_threads=n_threads,
+            **settings,
+        )  # fmt: skip
+        self.data = {
+            "x": x,
+            "y": y,
+            "sample_weight": weights,
+            "order": order if isinstance(order, np.ndarray) else None,
+        }
+        self.settings = {**settings, "dropout": list(settings["dropout"]), "first_step": self.state.step}
+        self.metrics = as_metrics(metrics, net)
+        if isinstance(early_stopping, int):
+            early_stopping = EarlyStopping(early_stopping)
+        self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
+        self.callbacks = Callbacks(callbacks)
+        self.snapshots: dict[int, Parameters] = {}
+        self.run_ = Run(net, self.params, self.state, History(), step=self.state.step)
+        self._wanted = {int(step) for step in snapshots}
+        self._first = self.state.step
+        self._pending = np.empty((0, notes_of.N_NOTES))  # notes of steps whose epoch has no row yet
+        self._seconds = self._recorded = 0.0
+        self._interrupts = Interrupts()
+        self._checkpoints: Checkpoints | None = None
+        self.descent.is_stopped = lambda: self._interrupts.came
 
-def _descend(
-    net: MLP,
-    params: Parameters,
-    x: np.ndarray,
-    y: np.ndarray,
-    batches: Iterator[tuple[int, Any]],
-    learning_rate: float,
-    n_threads: int | None,
-) -> Iterator[Progress]:
-    workspace, gradient, sound = Workspace(), params.copy(), params.copy()
-    rows_done, seconds = 0, 0.0
-    for step, (epoch, rows) in enumerate(batches, start=1):
-        start = time.perf_counter()
-        x_batch, y_batch = x[rows], y[rows]
-        loss, _ = value_and_grad(net, params, x_batch, y_batch, out=gradient, n_threads=n_threads, workspace=workspace)
-        if math.isfinite(loss):
-            sound.vector[...] = params.vector
-            with np.errstate(over="ignore", invalid="ignore"):
-                gradient.vector *= learning_rate
-                params.vector -= gradient.vector
-        if not (math.isfinite(loss) and np.isfinite(params.vector).all()):
-            params.vector[...] = sound.vector
-            raise DivergenceError(
-                f"the descent diverged at step {step}, loss {loss:.4g}: the learning rate {learning_rate:g} is most "
-                f"likely too large; try {learning_rate / 10:g}"
+    def last_step(self, epochs: int | None, steps: int | None) -> int:
+        """The step to run to, from the length of the run."""
+        if (epochs is None) == (steps is None):
+            raise InputError("give either epochs=, such as 10, or steps=, such as 1000")
+        name, number = ("steps", steps) if epochs is None else ("epochs", epochs)
+        count = optim.schedules.count(name, number)
+        return self._first + (count if epochs is None else count * self.descent.n_batches)
+
+    # -- the loop ----------------------------------------------------------------------------------------
+
+    def run(self, last: int) -> TrainResult:
+        """Make the steps up to number `last`."""
+        for _ in self.advance(last):
+            pass
+        return self.result()
+
+    def result(self) -> TrainResult:
+        """What there is now."""
+        run = self.run_
+        return TrainResult(self.params, self.state, run.history, self.snapshots, run.stopped)
+
+    def advance(self, last: int, events: Iterable[int] = ()) -> Iterator[Run]:
+        """Make the steps up to number `last`, and come back with the run after each of `events`, and now and then.
+
+        Signals end it between two steps, behind the last checkpoint.
+        """
+        run, self._events = self.run_, sorted({*events, *self._wanted})
+        run.last_step = last
+        with self._interrupts:
+            try:
+                self.callbacks.call("on_start", run)
+                self._finish_epochs()  # of a checkpoint that came between an epoch and its row
+                while run.step < last and run.stopped is None:
+                    self._span(min(last, self._next_event()))
+                    self._finish_epochs()
+                    yield run
+                    if self._checkpoints is not None and self._checkpoints.is_due:
+                        self._write_checkpoint()
+                self._finish()
+            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                if self._checkpoints is not None:
+                    self._write_checkpoint()
+                raise
+
+    def _next_event(self) -> int:
+        """The step up to which nothing but steps is to be done."""
+        step, length = self.run_.step, self.descent.n_batches
+        if self.callbacks.has("on_step"):
+            return step + 1
+        plateau = self.state.optimizer.schedule.name == "reduce_on_plateau"
+        looks_at_epochs = self.validation or self.metrics or self.stopping or plateau or self.callbacks.has("on_epoch")
+        events = [step + self.descent.steps_a_call, *(event for event in self._events if event > step)]
+        return min([*events, (step // length + 1) * length] if looks_at_epochs else events)
+
+    def _span(self, stop: int) -> None:
+        """Steps up to number `stop`, or fewer if a signal comes."""
+        run, start = self.run_, time.perf_counter()
+        with self._interrupts.held():
+            notes = self.descent.run(run.step, stop - run.step)
+            self._seconds += time.perf_counter() - start
+            if len(notes):
+                run.step += len(notes)
+                run.loss = float(notes[-1, notes_of.DATA_LOSS] + notes[-1, notes_of.PENALTY])
+                self._pending = np.concatenate([self._pending, notes])
+        if run.step in self._wanted:
+            self.snapshots[run.step] = self.params.copy()
+        self.callbacks.call("on_step", run)
+
+    def _finish_epochs(self) -> None:
+        """Rows of history for the epochs that have ended, and what is due after an epoch."""
+        run, length = self.run_, self.descent.n_batches
+        first = run.step - len(self._pending)
+        ends = np.arange((first // length + 1) * length, run.step + 1, length)
+        if not len(ends):
+            return
+        n = ends[-1] - first
+        columns = self._rows(self._pending[:n], np.concatenate([[0], ends[:-1] - first]), ends)
+        with self._interrupts.held():
+            self._pending = self._pending[n:]
+            run.epoch, self._recorded = run.step // length, self._seconds
+            run.history.extend(columns)
+            if self.stopping is not None:
+                self.stopping.observe(run)
+            self.state.observe(float(columns["val_loss" if "val_loss" in columns else "loss"][-1]))
+        self.callbacks.call("on_epoch", run)
+
+    def _finish(self) -> None:
+        """The end of the run: its last checkpoint, the row of an epoch that was not finished, the best parameters."""
+        run = self.run_
+        if self._checkpoints is not None:
+            self._write_checkpoint(is_last=True)
+        if len(self._pending):
+            run.history.extend(self._rows(self._pending, np.array([0]), np.array([run.step])))
+        if self.stopping is not None and self.stopping.best_vector is not None:
+            self.params.vector[...] = self.stopping.best_vector
+        self.callbacks.call("on_end", run)
+
+    # -- history -----------------------------------------------------------------------------------------
+
+    def _rows(self, notes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
+        """Columns for epochs that start at those places of the notes and end after those steps."""
+        weights = notes[:, notes_of.WEIGHT]
+        total = np.add.reduceat(weights, starts)
+        data_loss, penalty = (
+            np.add.reduceat(notes[:, column] * weights, starts) / total
+            for column in (notes_of.DATA_LOSS, notes_of.PENALTY)
+        )
+        return {
+            "epoch": -(-ends // self.descent.n_batches),
+            "step": ends,
+            "loss": data_loss + penalty,
+            "data_loss": data_loss,
+            **{name: np.full(len(ends), value) for name, value in self.scores().items()},
+            "learning_rate": self.state.optimizer.schedule(ends - 1) * self.state.scale,
+            "seconds": np.linspace(self._recorded, self._seconds, len(ends) + 1)[1:],
+        }
+
+    def scores(self) -> dict[str, float]:
+        """Loss and metrics on the validation data, or metrics on the training data, as they are now."""
+        if self.validation is not None:
+            x, y, weights = self.validation
+            loss = self.net.loss(self.params, x, y, sample_weight=weights, n_threads=self.n_threads)
+            return {"val_loss": loss, **self._metrics("val_", x, y)}
+        rows = slice(None) if self.descent.subset is None else self.descent.subset
+        return self._metrics("", self.descent.x[rows], self.descent.y[rows]) if self.metrics else {}
+
+    def _metrics(self, prefix: str, x: Any, y: np.ndarray) -> dict[str, float]:
+        if not self.metrics:
+            return {}
+        y_pred, wanted = self.net.predict(self.params, x, n_threads=self.n_threads), targets_like(y, self.net)
+        return {prefix + name: float(metric(wanted, y_pred)) for name, metric in self.metrics.items()}
+
+    # -- checkpoints -------------------------------------------------------------------------------------
+
+    def keep(self, checkpoints: Checkpoints, *, resume: bool, meta: dict[str, Any] | None = None) -> bool:
+        """Keep the run in a folder, from now on; returns whether it goes on from what was there.
+
+        meta : what every checkpoint is to hold beside the training.
+        """
+        found = checkpoints.latest()
+        if found is not None and not resume:
+            raise CheckpointError(
+                f"{checkpoints.folder}: there are checkpoints of another run; resume it, or choose another folder"
             )
-        rows_done += len(x_batch)
-        seconds += time.perf_counter() - start
-        yield Progress(step, epoch, loss, len(x_batch), rows_done / seconds)
+        self._checkpoints, self._meta = checkpoints, meta or {}
+        identity = {
+            "network": self.net.to_dict(), "dtype": str(self.params.dtype), "optimizer": self.state.optimizer.to_dict(),
+            **self.settings, "data": fingerprint(**self.data),
+        }  # fmt: skip
+        self._identity = json.loads(json.dumps(identity))  # as it comes back from a file
+        if found is None:
+            self._write_checkpoint(is_last=True)  # now, and not after hours, an error is of use
+            return False
+        self._go_on_from(found)
+        return True
 
+    def _write_checkpoint(self, *, is_last: bool = False) -> None:
+        run = self.run_
+        stopping = None if self.stopping is None else self.stopping.to_meta()
+        training = {
+            "identity": self._identity, "step": run.step, "epoch": run.epoch, "state": self.state.to_meta(),
+            "history": dict(run.history), "pending": self._pending, "stopping": stopping, "stopped": run.stopped,
+            "loss": run.loss, "seconds": self._seconds, "recorded": self._recorded,
+            "snapshots": {str(step): params.vector for step, params in self.snapshots.items()},
+        }  # fmt: skip
+        with self._interrupts.held():
+            try:
+                self._checkpoints.write(run.step, self.net, self.params, {**self._meta, "training": training})
+            except CheckpointError as error:
+                if is_last:
+                    raise
+                warnings.warn(f"{error}. The training goes on", CheckpointWarning, stacklevel=2)
 
-def _batches(n_rows: int, batch_size: int, seed: int) -> Iterator[tuple[int, Any]]:
-    """(epoch, rows of a batch) for ever. A full batch is a slice, so that nothing is copied."""
-    for epoch in itertools.count(1):
-        if batch_size >= n_rows:
-            yield epoch, slice(None)
-            continue
-        order = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        for start in range(0, n_rows, batch_size):
-            yield epoch, order[start : start + batch_size]
+    def _go_on_from(self, found: Found) -> None:
+        run, training = self.run_, found.meta["training"]
+        check_same(found.path, self._identity, training["identity"])
+        state = optim.OptimizerState.from_meta(found.params, training["state"])
+        self.params.vector[...] = found.params.vector
+        self.state.take(state)
+        run.step, run.epoch, run.loss = training["step"], training["epoch"], training["loss"]
+        run.stopped = training["stopped"]
+        run.history.extend(training["history"])
+        self._pending, self._seconds, self._recorded = training["pending"], training["seconds"], training["recorded"]
+        self.snapshots = {int(step): Parameters(self.net, vector) for step, vector in training["snapshots"].items()}
+        if self.stopping is not None and training["stopping"] is not None:
+            self.stopping.take(training["stopping"])

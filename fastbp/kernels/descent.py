@@ -52,9 +52,12 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
     BATCH,  # rows of a batch, but for an epoch's last
     N_BATCHES,  # of an epoch
     SEED,
-    ORDER,  # WHOLE, KEYED, IN_FILE or GIVEN
+    ORDER,  # WHOLE, KEYED, SEQUENTIAL, GIVEN or FED
     ORDER_AT,  # the given order: rows of one epoch after the other, and from the start again
     N_ORDER,
+    FIRST_FED,  # the step whose batch comes first in what is fed
+    SUBSET_AT,  # the rows that are trained on among those of the data, 0 for all
+    N_SOURCE,  # rows of the data
     ROWS,  # room for the rows of two batches: an even step's and an odd one's
     CHOSEN,  # the last step whose rows are chosen
     SLOTS,  # room for the rows of a round
@@ -71,7 +74,7 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
     WORK,  # address of `fused.work`
     IS_MEAN,  # whether losses and gradients are divided by the sum of weights
     FIRST_SIZE,  # the records of the two sizes of batches start here
-) = range(23)
+) = range(26)
 (
     PLAN,
     CONSTANTS,
@@ -85,7 +88,7 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
 ) = range(9)
 DESCENT = FIRST_SIZE + 2 * SIZE
 
-WHOLE, KEYED, IN_FILE, GIVEN = range(4)
+WHOLE, KEYED, SEQUENTIAL, GIVEN, FED = range(5)
 
 # -- what a step leaves ------------------------------------------------------------------------------------------------
 DATA_LOSS, PENALTY, WEIGHT, N_NOTES = range(4)
@@ -111,7 +114,7 @@ def plan_of(table, size):
 def call_of(table, size, vector):
     """The arguments of a gradient of a size of batch."""
     plan = plan_of(table, size)
-    n, n_in, n_out = table[N_DATA], plan[N_INPUTS], plan[N_OUTPUTS]
+    n, n_in, n_out = table[N_SOURCE], plan[N_INPUTS], plan[N_OUTPUTS]
     has_labels, weights = plan[HAS_LABELS], n * plan[HAS_WEIGHTS]
     return Call(
         int64s_at(table[size + PLAN], HEADER + plan[N_LAYERS] * RECORD),
@@ -146,20 +149,25 @@ def choose(table, t, first, last, worker):
         key = key_of_epoch(table[SEED], epoch)
         slots = int64s_at(table[SLOTS] + worker * SHARDS * 8, SHARDS)
         rows_of_epoch(rows, first, table[N_DATA], key, position + first, position + last, slots)
-    elif table[ORDER] == IN_FILE:
-        for i in range(first, last):
-            rows[i] = position + i
-    else:
+    elif table[ORDER] == GIVEN:
         order = int64s_at(table[ORDER_AT], table[N_ORDER])
         start = epoch * table[N_DATA] + position
         for i in range(first, last):
             rows[i] = order[(start + i) % table[N_ORDER]]
+    else:
+        start = position if table[ORDER] == SEQUENTIAL else (t - table[FIRST_FED]) * table[BATCH]
+        for i in range(first, last):
+            rows[i] = start + i
+    if table[SUBSET_AT]:
+        subset = int64s_at(table[SUBSET_AT], table[N_DATA])
+        for i in range(first, last):
+            rows[i] = subset[rows[i]]
 
 
 @kernel
 def gather(table, size, vector, t, first, last):
     """Targets, labels and weights of the batch's rows, and inputs where samples are in the lanes."""
-    plan, n = plan_of(table, size), table[N_DATA]
+    plan, n = plan_of(table, size), table[N_SOURCE]
     rows = int64s_at(rows_at(table, t), table[BATCH])
     if plan[FAMILY] == LANES:
         n_in = plan[N_INPUTS]
@@ -198,7 +206,7 @@ def begin(table, size, vector, t, notes, at):
     plan, weight = plan_of(table, size), 0.0
     constants = float64s_at(table[size + CONSTANTS], L2 + 1)
     if plan[HAS_WEIGHTS]:
-        weights = numbers_at(table[BATCH_WEIGHTS], table[N_DATA], vector)
+        weights = numbers_at(table[BATCH_WEIGHTS], plan[N_ROWS], vector)
         for i in range(plan[N_ROWS]):
             weight += weights[i]
     else:

@@ -1,0 +1,142 @@
+"""What a training run can be watched and stopped by.
+
+A callback is a function, called after every epoch with the `Run`, or an object with any of the methods of `Callback`.
+Whatever returns True stops the training after the epoch or step; so does `run.stop(reason)`. Callbacks read the run;
+`run.params` are the live parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+from .history import History
+from .network import MLP
+from .optimizers import OptimizerState
+from .parameters import Parameters
+
+
+@dataclass
+class Run:
+    """A training run as callbacks see it.
+
+    step, epoch : finished so far, with those of earlier runs that this one continues. history : a row for each epoch.
+    loss : of the last step. stopped : why the run ends early, or None.
+    """
+
+    net: MLP
+    params: Parameters
+    state: OptimizerState
+    history: History
+    step: int = 0
+    epoch: int = 0
+    loss: float = math.nan
+    last_step: int = 0
+    stopped: str | None = None
+
+    def stop(self, reason: str = "a callback stopped it") -> None:
+        """End the run after what is under way."""
+        self.stopped = self.stopped or reason
+
+
+class Callback:
+    """The protocol, to inherit from or to follow: all methods are optional."""
+
+    def on_start(self, run: Run) -> bool | None:
+        """Before the first step."""
+
+    def on_step(self, run: Run) -> bool | None:
+        """After every step. Small networks are then not trained many steps at a time, which costs some 20 us a step."""
+
+    def on_epoch(self, run: Run) -> bool | None:
+        """After every epoch, with its row in the history."""
+
+    def on_end(self, run: Run) -> bool | None:
+        """After the last step, also where the run was stopped; not after an error."""
+
+
+class Callbacks:
+    """Several callbacks as one."""
+
+    def __init__(self, callbacks: Sequence[Any]) -> None:
+        for callback in callbacks:
+            if not (callable(callback) or any(hasattr(callback, name) for name in _METHODS)):
+                raise InputError(
+                    f"a callback must be a function of the run or have one of {', '.join(_METHODS)}; got {callback!r}"
+                )
+        self._by_event = {name: [_method(c, name) for c in callbacks if _method(c, name)] for name in _METHODS}
+
+    def has(self, name: str) -> bool:
+        """Whether any callback wants to hear of an event."""
+        return bool(self._by_event[name])
+
+    def call(self, name: str, run: Run) -> None:
+        """Tell all that want to hear of it."""
+        for callback in self._by_event[name]:
+            if callback(run) is True:
+                run.stop()
+
+
+_METHODS = ("on_start", "on_step", "on_epoch", "on_end")
+
+
+def _method(callback: Any, name: str) -> Any:
+    own = getattr(callback, name, None)
+    if own is not None and getattr(type(callback), name, None) is not getattr(Callback, name):
+        return own
+    is_function = callable(callback) and not any(hasattr(callback, method) for method in _METHODS)
+    return callback if is_function and name == "on_epoch" else None
+
+
+@dataclass
+class EarlyStopping:
+    """Stop once the watched column has not improved by more than min_delta for `patience` epochs in a row.
+
+    monitor : a column of the history, by default val_loss, or loss where there is no validation. Losses and errors are
+    to fall, scores (accuracy, balanced_accuracy, f1, r2) to rise. restore_best : give back the parameters of the best
+    epoch instead of the last one's.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    monitor: str | None = None
+    restore_best: bool = True
+    best: float = field(default=math.inf, init=False)
+    best_epoch: int = field(default=0, init=False)
+    best_vector: np.ndarray | None = field(default=None, init=False, repr=False)
+    waited: int = field(default=0, init=False)
+
+    def to_meta(self) -> dict[str, Any]:
+        """What it remembers, as plain values and arrays."""
+        return {
+            "best": self.best, "best_epoch": self.best_epoch, "best_vector": self.best_vector, "waited": self.waited,
+        }  # fmt: skip
+
+    def take(self, meta: dict[str, Any]) -> None:
+        """Remember what `to_meta` gave."""
+        self.best, self.best_epoch = float(meta["best"]), meta["best_epoch"]
+        self.best_vector, self.waited = meta["best_vector"], meta["waited"]
+
+    def observe(self, run: Run) -> None:
+        """Look at the last row of the history; stops the run when it is time."""
+        monitor = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
+        if monitor not in run.history:
+            raise InputError(
+                f"early stopping watches {monitor!r}, which is no column of the history: {', '.join(run.history)}"
+            )
+        value = float(run.history[monitor][-1])
+        rises = monitor.removeprefix("val_") in ("accuracy", "balanced_accuracy", "f1", "r2")
+        value = -value if rises else value
+        if value < self.best - self.min_delta if math.isfinite(self.best) else not math.isnan(value):
+            self.best, self.best_epoch, self.waited = value, run.epoch, 0
+            if self.restore_best:
+                self.best_vector = run.params.vector.copy()
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            run.stop(f"{monitor} has not improved for {self.waited} epochs; the best was epoch {self.best_epoch}")
