@@ -22,8 +22,7 @@ from .kernels import fields, fused
 from .kernels.elementwise import PULLBACK
 from .network import MLP
 from .parameters import Parameters, check_dtype
-from .plan import layout, schedule
-from .workspace import Batch, Workspace, machine, pool
+from .workspace import Batch, Workspace, pool
 
 _NO_LABELS = np.empty(0, np.int64)
 
@@ -178,35 +177,6 @@ def warmup(dtype: Any = np.float32) -> None:
     """Compile the kernels of float32 or float64 ahead, or load them from the cache, so that no later call has to."""
     for entry in fused.entries(check_dtype(dtype)):
         entry.compile()
-
-
-def wants_threads(net: MLP, n_rows: int, dtype: np.dtype) -> bool:
-    """Whether a batch of n_rows is large enough to be shared out to threads."""
-    return schedule(layout(net, n_rows, dtype, machine()), _threads.resolve_threads(None)).n_workers > 1
-
-
-def descend(
-    net: MLP, params: Parameters, x: Any, y: Any, *, learning_rate: float, n_steps: int, reduction="mean",
-    gradient: Parameters, workspace=None,
-) -> np.ndarray:  # fmt: skip
-    """n_steps of full-batch gradient descent inside compiled calls, W -= learning_rate gradient, on one thread.
-
-    Writes params in place and leaves the last step's gradient in `gradient`. Returns the loss before each step, float64
-    (n_steps,). For batches too small to be worth threads; the calls end within 50 ms, so that Ctrl-C is seen.
-    """
-    call = Data(net, params, x, y, None)
-    losses = np.empty(n_steps)
-    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, 1, call.stored) as batch:
-        code = net.loss_function.code
-        d_x = call.nothing
-        arguments = batch.arguments(call, code, fields.GRADIENT, gradient.vector, d_x, call.scale(reduction))
-        per_call = batch.schedule.repeats
-        for start in range(0, n_steps, per_call):
-            part = losses[start : start + per_call]
-            status = batch.entries.descend(*arguments, batch.address, batch.program, float(learning_rate), part)
-            if status:
-                raise data_error(net, call, status)
-    return losses
 
 
 # -- one call --------------------------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ class Run:
     """A training run as callbacks see it.
 
     step, epoch : finished so far, with those of earlier runs that this one continues. history : a row for each epoch.
-    loss : of the last step. stopped : why the run ends early, or None.
+    loss : of the last step. n_samples, seconds : that the steps of this process took. stopped : why the run ends early,
+    or None.
     """
 
     net: MLP
@@ -37,7 +38,14 @@ class Run:
     epoch: int = 0
     loss: float = math.nan
     last_step: int = 0
+    n_samples: int = 0
+    seconds: float = 0.0
     stopped: str | None = None
+
+    @property
+    def samples_per_second(self) -> float:
+        """The speed of the steps themselves."""
+        return self.n_samples / self.seconds if self.seconds else math.nan
 
     def stop(self, reason: str = "a callback stopped it") -> None:
         """End the run after what is under way."""

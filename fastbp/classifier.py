@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, backprop
+from . import arrays, backprop, optim
+from .descent import Descent
 from .errors import InputError, StateError
+from .kernels.descent import DATA_LOSS
 from .network import MLP
 from .parameters import Parameters
 
@@ -142,24 +144,17 @@ class Classifier:
         """
         x = arrays.as_inputs(x, self.net.n_inputs, self._params.dtype)
         y = arrays.as_targets(y, self.net, len(x), self._params.dtype)
+        state = optim.sgd(self.learning_rate).init(self._params)
+        descent = Descent(self.net, self._params, x, y, None, state=state, reduction="sum")
         losses = np.empty(n_steps)
         start = 0
         for stop in picture_steps(n_steps):
-            losses[start:stop] = self._descend(x, y, stop - start)
+            losses[start:stop] = descent.run(start, stop - start)[:, DATA_LOSS] / len(x)
+            self._gradient = descent.gradient
             if callback is not None and _is_picture_step(stop):
                 callback(self, stop, float(losses[stop - 1]))
             start = stop
         return losses
-
-    def _descend(self, x: np.ndarray, y: np.ndarray, n_steps: int) -> np.ndarray:
-        if backprop.wants_threads(self.net, len(x), self._params.dtype):
-            return np.array([self.step(x, y) for _ in range(n_steps)])
-        self._gradient = self._gradient or Parameters.zeros(self.net, self._params.dtype)
-        totals = backprop.descend(
-            self.net, self._params, x, y, learning_rate=self.learning_rate, n_steps=n_steps, reduction="sum",
-            gradient=self._gradient, workspace=self._workspace,
-        )  # fmt: skip
-        return totals / len(x)
 
     def _column(self, name: str, values: Any) -> np.ndarray:
         column = np.asarray(values, dtype=self._params.dtype)

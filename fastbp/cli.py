@@ -1,19 +1,27 @@
 """The command line: fastbp train | predict | check | config.
 
-Exit codes: 0 done, 1 `check` found a wrong gradient, 2 an error, in one line on stderr, 130 interrupted by Ctrl-C.
+Exit codes: 0 done, 1 `check` found a wrong gradient, 2 an error, in one line on stderr, 130 interrupted by Ctrl-C, 143
+terminated by SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import activations, losses
+from . import activations, config_file, losses
 from .errors import FastbpError, InputError
+from .interrupts import Terminated
 
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "amsgrad", "rmsprop", "adagrad", "rprop", "lion")
+SCHEDULES = (
+    *("constant", "cosine", "warmup-cosine", "one-cycle", "step", "exponential", "inverse-scaling"),
+    "reduce-on-plateau",
+)
 _TRAIN = """\
 Train a dense network by gradient descent and write a folder with the model, its history and pictures.
 
@@ -44,17 +52,29 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     try:
-        args = _parser().parse_args(argv)
+        args = _parse(list(sys.argv[1:] if argv is None else argv))
         # Each command is loaded when it is run: --help and errors in the options need no kernel.
         module, function = args.command.split(":")
         return getattr(importlib.import_module(f"{__package__}.{module}"), function)(args)
     except KeyboardInterrupt as interrupt:
         return _failed("interrupted" + (f" at {interrupt}" if interrupt.args else ""), 130)
+    except Terminated as interrupt:
+        return _failed(f"terminated at {interrupt.message}", 128 + signal.SIGTERM)
     except FastbpError as error:
         return _failed(str(error), 2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"{where}{error.strerror or error}", 2)
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    """The options, those of a --config file first, so that the command line has the last word."""
+    parser, train = _parser()
+    args = parser.parse_args(argv)
+    if getattr(args, "config", None) is None:
+        return args
+    place = argv.index("train") + 1
+    return parser.parse_args([*argv[:place], *config_file.arguments(args.config, train, argv), *argv[place:]])
 
 
 def _failed(message: str, code: int) -> int:
@@ -69,22 +89,23 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The whole parser, and that of `train`."""
     from . import __version__
 
     parser = _Parser(prog="fastbp", description="Train dense neural networks on CPUs and see what they learn.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="train | predict | check | bench | config")
-    _add_train(commands)
+    train = _add_train(commands)
     _add_predict(commands)
     _add_check(commands)
     _add_bench(commands)
     config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
     config.set_defaults(command="small_commands:config")
-    return parser
+    return parser, train
 
 
-def _add_train(commands: argparse._SubParsersAction) -> None:
+def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = _add(commands, "train", "train a network and write its model and pictures", _TRAIN, _TRAIN_EXAMPLES)
     parser.set_defaults(command="train_command:run")
     group = parser.add_argument_group("data")
@@ -101,16 +122,8 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     _add_choice(group, "--loss", losses.NAMES, "default: by the target")
     _add_choice(group, "--dtype", ("float32", "float64"), "default: float32", default="float32")
 
-    group = parser.add_argument_group("descent")
-    group.add_argument("--learning-rate", type=float, metavar="R", help="default: 10 for spirals, 0.03 for a file")
-    group.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="default: all rows for spirals, >= 32 of a file"
-    )
-    length = group.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=_positive, metavar="N", help="default: 1000 for spirals, 50 for a file")
-    length.add_argument("--steps", type=_positive, metavar="N", help="instead of --epochs: single steps")
-    group.add_argument("--seed", type=_natural, default=0, metavar="N", help="of weights, split and order; default 0")
-    group.add_argument("--threads", type=_positive, metavar="N", help="the result has the same bits for any number")
+    _add_training(parser)
+    _add_safety(parser)
 
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -118,7 +131,54 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="new or empty folder, or that of an earlier run, which is replaced; default ./fastbp-run",
     )  # fmt: skip
     group.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    group.add_argument("--json", action="store_true", help="print one JSON object a line, for machines")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    _add_choice(group, "--optimizer", OPTIMIZERS, "default: sgd")
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="R",
+        help="default: 10 for spirals, 0.03 for a file, else the optimizer's",
+    )
+    _add_choice(group, "--schedule", SCHEDULES, "of the learning rate, over all steps; default: constant")
+    group.add_argument("--momentum", type=float, metavar="M", help="of sgd and rmsprop; default 0")
+    group.add_argument("--weight-decay", type=float, metavar="D", help="decoupled, weights only; default 0")
+    group.add_argument("--clip-norm", type=float, metavar="C", help="largest norm of a gradient; default any")
+    group.add_argument("--l1", type=float, default=0.0, metavar="P", help="penalty P sum|W|; default 0")
+    group.add_argument("--l2", type=float, default=0.0, metavar="P", help="penalty P/2 sum W^2; default 0")
+    group.add_argument("--dropout", type=_fraction, default=0.0, metavar="F", help="share of hidden values; default 0")
+    group.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="default: all rows for spirals, >= 32 of a file"
+    )
+    length = group.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=_positive, metavar="N", help="default: 1000 for spirals, 50 for a file")
+    length.add_argument("--steps", type=_positive, metavar="N", help="instead of --epochs: single steps")
+    group.add_argument(
+        "--validation", type=_fraction, default=0.0, metavar="F", help="share of the training rows to watch; default 0"
+    )
+    group.add_argument(
+        "--early-stopping", type=_positive, nargs="?", const=0, metavar="N",
+        help="stop after N epochs without a lower validation loss (without --validation: training loss), and keep the "
+        "best epoch; 10 if N is left out",
+    )  # fmt: skip
+    group.add_argument("--seed", type=_natural, default=0, metavar="N", help="of weights, split and order; default 0")
+    group.add_argument("--threads", type=_positive, metavar="N", help="the result has the same bits for any number")
+
+
+def _add_safety(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("safety")
+    group.add_argument(
+        "--checkpoint", metavar="DIR", help="keep the last states of the run there, to go on after whatever happens"
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on from the last good checkpoint; start anew where there is none"
+    )
+    group.add_argument("--config", metavar="FILE", help="TOML file with options by these names; the command line wins")
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:

@@ -39,14 +39,14 @@ class Descent:
         self, net: MLP, params: Parameters, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, *,
         state: OptimizerState, batch_size: int | None = None, seed: int = 0, order: Any = "shuffled",
         subset: np.ndarray | None = None, l1: float = 0.0, l2: float = 0.0, dropout: Sequence[float] = (),
-        n_threads: int | None = None,
+        reduction: str = "mean", n_threads: int | None = None,
     ) -> None:  # fmt: skip
         n, vector = len(x if subset is None else subset), params.vector
         self.net, self.params, self.state = net, params, state
         self.x, self.y, self.n_rows, self.subset = x, y, n, subset
         self.batch_size = min(batch_size or n, n)
         self.n_batches = math.ceil(n / self.batch_size)
-        self.gradient = np.empty_like(vector)
+        self.gradient = Parameters(net, np.empty_like(vector))
         self.data = _Arrays(vector, x, y, sample_weight)
         is_whole = self.batch_size == n == len(x) and isinstance(order, str)
         threads, has_dropout = _threads.resolve_threads(n_threads), any(dropout)
@@ -63,7 +63,7 @@ class Descent:
         for batch in self.batches:
             nothing = vector[:0]
             arguments = batch.arguments(
-                self.feed, net.loss_function.code, f.GRADIENT, self.gradient, nothing, 1.0, l1, l2
+                self.feed, net.loss_function.code, f.GRADIENT, self.gradient.vector, nothing, 1.0, l1, l2
             )
             self.arguments.append(arguments)
             if not (is_whole or is_lanes or self.data.stored):
@@ -78,17 +78,17 @@ class Descent:
             kind = d.GIVEN
         self.entries = d.entries(vector.dtype)
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
-        self.table = self._table(kind, seed)
+        self.table = self._table(kind, seed, reduction)
 
-    def _table(self, order: int, seed: int) -> np.ndarray:
+    def _table(self, order: int, seed: int, reduction: str) -> np.ndarray:
         table = np.zeros(d.DESCENT, np.int64)
         places = {
             d.N_DATA: self.n_rows, d.N_SOURCE: len(self.x), d.BATCH: self.batch_size, d.N_BATCHES: self.n_batches,
             d.SEED: seed,
             d.ORDER: order, d.ORDER_AT: self._order.ctypes.data, d.N_ORDER: len(self._order),
             d.ROWS: self.rows.ctypes.data, d.CHOSEN: -1, d.SLOTS: self._slots.ctypes.data,
-            d.GRADIENT: self.gradient.ctypes.data, d.OPTIMISER_AT: self.state.record.ctypes.data,
-            d.WORK: self.batches[0].address, d.IS_MEAN: 1,
+            d.GRADIENT: self.gradient.vector.ctypes.data, d.OPTIMISER_AT: self.state.record.ctypes.data,
+            d.WORK: self.batches[0].address, d.IS_MEAN: int(reduction == "mean"),
             d.SUBSET_AT: 0 if self.subset is None else self.subset.ctypes.data,
         }  # fmt: skip
         for name, value in places.items():
@@ -116,6 +116,13 @@ class Descent:
         """How many steps take less than 50 ms."""
         return self.batches[0].schedule.repeats
 
+    def n_samples(self, first: int, last: int) -> int:
+        """The rows that the steps first to last - 1 take."""
+        before, behind = (
+            step // self.n_batches * self.n_rows + step % self.n_batches * self.batch_size for step in (first, last)
+        )
+        return behind - before
+
     def run(self, first: int, count: int) -> np.ndarray:
         """Make steps first, ..., first + count - 1; returns their notes, (count, N_NOTES): data loss, penalty, weight.
 
@@ -128,13 +135,19 @@ class Descent:
         return notes[: run(first, constants, notes)]
 
     def _run_many(self, first: int, constants: np.ndarray, notes: np.ndarray) -> int:
-        done, status = divmod(
-            self.entries.steps(self.table, self.params.vector, constants.reshape(-1), notes.reshape(-1), first),
-            d.STATUSES,
-        )
-        self.state.step += done
-        if status:
-            raise self._error(status, first + done, notes[done])
+        done, n_call = 0, self.steps_a_call
+        while done < len(notes):
+            part = slice(done, done + n_call)
+            rows, noted = constants[part].reshape(-1), notes[part].reshape(-1)
+            n, status = divmod(
+                self.entries.steps(self.table, self.params.vector, rows, noted, first + done), d.STATUSES
+            )
+            self.state.step += n
+            done += n
+            if status:
+                raise self._error(status, first + done, notes[done])
+            if self.is_stopped is not None and self.is_stopped():
+                break
         return done
 
     def _run_each(self, first: int, constants: np.ndarray, notes: np.ndarray) -> int:
@@ -201,9 +214,9 @@ class Descent:
         )
 
 
-def _first_not_finite(net: MLP, params: Parameters, gradient: np.ndarray) -> str:
+def _first_not_finite(net: MLP, params: Parameters, gradient: Parameters) -> str:
     """Where the first number is that is not finite."""
-    kinds = (("overflow in the", params), ("overflow in the gradient of the", Parameters(net, gradient)))
+    kinds = (("overflow in the", params), ("overflow in the gradient of the", gradient))
     for prefix, values in kinds:
         for number, layer in enumerate(net.layers, start=1):
             for name, part in (("weights", layer.weights), ("biases", layer.biases)):

@@ -29,6 +29,8 @@ class History(Mapping[str, np.ndarray]):
     def extend(self, columns: Mapping[str, Any]) -> None:
         """Append rows, given as columns; what is missing on either side is NaN."""
         new = {name: np.asarray(values, np.float64) for name, values in columns.items()}
+        if not new:
+            return
         n_old, n_new = len(self.epochs), len(next(iter(new.values())))
         for name in dict.fromkeys([*self._columns, *new]):
             old = self._columns.get(name, np.full(n_old, math.nan))

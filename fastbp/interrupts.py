@@ -12,8 +12,9 @@ from typing import Any
 class Terminated(SystemExit):
     """SIGTERM came; the process ends with 128 + 15, unless someone catches this."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: str = "") -> None:
         super().__init__(128 + signal.SIGTERM)
+        self.message = message
 
 
 class Interrupts:

@@ -1,20 +1,21 @@
-"""What `fastbp train` needs before its first step: data, split and standardised, a network, the sizes of its steps."""
+"""What `fastbp train` needs before its first step: data, split and standardised, a network and a training."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import data
+from . import data, optim
 from .errors import DataError
 from .network import MLP
+from .options import MOST_STEPS_AN_EPOCH, SMALLEST_BATCH
 from .parameters import Parameters
 from .tables import Table
 from .task import Task, default_loss, make_task, n_outputs
-from .training import steps_in
+from .training import Training
 
 
 class Defaults(NamedTuple):
@@ -24,19 +25,19 @@ class Defaults(NamedTuple):
     activation: str
     bias: bool
     scheme: str | None
+    optimizer: str
     learning_rate: float
     epochs: int
     test_fraction: float
 
 
 # The lecture's network. Its step of 1e-4 on a sum over the batch diverges on a million points; this is on the mean.
-SPIRALS = Defaults((100,), "sigmoid", False, "lecture", 10.0, 1000, 0.0)
+SPIRALS = Defaults((100,), "sigmoid", False, "lecture", "sgd", 10.0, 1000, 0.0)
 # Of sigmoid, tanh and relu with rates from 0.01 to 1, tried on 20 splits of breast_cancer, 4 of digits, 5 of diabetes:
 # never below 0.955 and 0.966, and among the best on diabetes, where many others diverge.
-FILES = Defaults((100,), "tanh", True, None, 0.03, 50, 0.2)
-# Rows a step, for a file: few, so that small data get many steps, but no more than 1,000 steps an epoch.
-_SMALLEST_BATCH = 32
-_MOST_STEPS_AN_EPOCH = 1000
+FILES = Defaults((100,), "tanh", True, None, "sgd", 0.03, 50, 0.2)
+EARLY_STOPPING = 10  # epochs of patience
+_SHARE_WARMUP, _N_FALLS, _LAST_SHARE = 0.05, 3, 0.01  # of schedules that need more than a rate and a length
 
 
 class Rows(NamedTuple):
@@ -48,21 +49,25 @@ class Rows(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """Everything that training starts from; `params` are written in place."""
+    """Everything that `fastbp train` starts from."""
 
     net: MLP
-    params: Parameters
     task: Task
     train: Rows
     held_out: Rows | None
-    learning_rate: float
-    batch_size: int | None
+    training: Training
     n_steps: int
+    in_effect: dict[str, Any]  # options, with what was chosen for those that were not given
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters as they are now."""
+        return self.training.params
 
     @property
     def steps_an_epoch(self) -> int:
         """Batches that make up the training rows."""
-        return steps_in(1, len(self.train.x), self.batch_size)
+        return self.training.descent.n_batches
 
     def evaluate(self, n_threads: int | None) -> dict[str, float]:
         """Loss and scores of the parameters as they are, on the training rows, and scores on the held-out ones."""
@@ -79,6 +84,8 @@ def prepare(args: argparse.Namespace) -> Prepared:
     defaults = SPIRALS if args.data is None else FILES
     chosen = {name: getattr(args, name, None) for name in Defaults._fields}
     wanted = defaults._replace(**{name: value for name, value in chosen.items() if value is not None})
+    if args.optimizer is not None and args.learning_rate is None:
+        wanted = wanted._replace(learning_rate=optim.as_optimizer(args.optimizer).schedule.rate)
 
     table = _spirals(args.samples, args.seed) if args.data is None else data.read_table(args.data, target=args.target)
     loss = args.loss or default_loss(table)
@@ -87,11 +94,49 @@ def prepare(args: argparse.Namespace) -> Prepared:
     sizes = (len(task.features), *wanted.hidden, n_outputs(task, loss))
     net = MLP(sizes, activation=wanted.activation, loss=loss, bias=wanted.bias)
     params = net.init(args.seed, dtype=args.dtype, scheme=wanted.scheme)
+    n_train = len(train.x)
+    if args.validation:
+        n_train -= len(data.split(n_train, args.validation, 0)[1])
     batch_size = args.batch_size
-    if batch_size is None and args.data is not None:
-        batch_size = max(_SMALLEST_BATCH, math.ceil(len(train.x) / _MOST_STEPS_AN_EPOCH))
-    n_steps = args.steps or steps_in(wanted.epochs, len(train.x), batch_size)
-    return Prepared(net, params, task, train, held_out, wanted.learning_rate, batch_size, n_steps)
+    if batch_size is None:
+        batch_size = n_train if args.data is None else max(SMALLEST_BATCH, math.ceil(n_train / MOST_STEPS_AN_EPOCH))
+    n_steps = args.steps or wanted.epochs * math.ceil(n_train / batch_size)
+    patience = args.early_stopping
+    training = Training(
+        net, params, train.x, train.y, optimizer=_optimizer(args, wanted, n_steps), batch_size=batch_size,
+        seed=args.seed, dropout=args.dropout, l1=args.l1, l2=args.l2, validation=args.validation or None,
+        early_stopping=EARLY_STOPPING if patience == 0 else patience, n_threads=args.threads,
+    )  # fmt: skip
+    in_effect = {**wanted._asdict(), "loss": loss, "batch_size": batch_size, "steps": n_steps}
+    return Prepared(net, task, train, held_out, training, n_steps, in_effect)
+
+
+def _optimizer(args: argparse.Namespace, wanted: Defaults, n_steps: int) -> optim.Optimizer:
+    rate, common = wanted.learning_rate, {"weight_decay": args.weight_decay, "clip_norm": args.clip_norm}
+    options = {name: value for name, value in common.items() if value is not None}
+    if args.momentum is not None:
+        options["momentum"] = args.momentum
+    return optim.MAKERS[wanted.optimizer](_schedule(args.schedule, rate, n_steps), **options)
+
+
+def _schedule(name: str | None, rate: float, n_steps: int) -> Any:
+    """The schedule of that name over n_steps."""
+    match name:
+        case "cosine":
+            return optim.cosine(rate, n_steps)
+        case "warmup-cosine":
+            return optim.warmup_cosine(rate, min(n_steps - 1, math.ceil(_SHARE_WARMUP * n_steps)), n_steps)
+        case "one-cycle":
+            return optim.one_cycle(rate, max(2, n_steps))
+        case "step":
+            return optim.step(rate, math.ceil(n_steps / _N_FALLS))
+        case "exponential":
+            return optim.exponential(rate, _LAST_SHARE, n_steps)
+        case "inverse-scaling":
+            return optim.inverse_scaling(rate)
+        case "reduce-on-plateau":
+            return optim.reduce_on_plateau(rate)
+    return rate
 
 
 def _spirals(n: int, seed: int) -> Table:

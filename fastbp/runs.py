@@ -16,7 +16,7 @@ from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
 
-_OURS = r"(model\.npz|history\.csv|learning-curve\.png|boundary-step-\d+\.png)"
+_OURS = r"(model\.npz|history\.csv|config\.toml|learning-curve\.png|boundary-step-\d+\.png)"
 # Temporary files that a killed run left behind count as its own.
 _OF_A_RUN = re.compile(rf"{_OURS}|\.{_OURS}\.[0-9a-f]+\.tmp")
 
@@ -68,6 +68,10 @@ class RunFolder:
         writer.writerow(columns)
         writer.writerows(rows)
         self._write("history.csv", text.getvalue().encode())
+
+    def save_text(self, name: str, text: str) -> None:
+        """A text file, UTF-8."""
+        self._write(name, text.encode())
 
     def save_picture(self, name: str, axes: Any) -> None:
         """A PNG of the figure that the matplotlib Axes belong to."""

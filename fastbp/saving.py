@@ -43,16 +43,16 @@ def save(path: str | os.PathLike[str], net: MLP, params: Parameters, meta: Mappi
     """
     if params.net != net:
         raise InputError(f"params must be those of {net}; got parameters of {params.net}")
-    arrays = {"vector": params.vector}
+    arrays: dict[str, np.ndarray] = {}
     manifest = {
         "format": "fastbp model",
         "version": FORMAT_VERSION,
         "written_by": f"fastbp {getattr(sys.modules[__package__], '__version__', '')}",
         "network": net.to_dict(),
         "dtype": str(params.dtype),
-        "meta": _to_json(dict(meta or {}), "meta", arrays),
+        "meta": to_json(dict(meta or {}), "meta", arrays, prefix="meta/"),
     }
-    archive = _archive(manifest, arrays)
+    archive = _archive(manifest, {"vector": params.vector, **arrays})
     with files.replacing(path) as file:
         file.write(archive[:-_N_DIGITS])
         file.write(_digest(archive))
@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dict[str, Any]]
         params = Parameters.from_vector(net, arrays["vector"])
         if str(params.dtype) != manifest["dtype"]:
             raise ValueError(f"the manifest says {manifest['dtype']!r}, the vector is {params.dtype}")
-        return net, params, _from_json(manifest["meta"], arrays)
+        return net, params, from_json(manifest["meta"], arrays)
     except ModelError:
         raise
     except _UNREADABLE as error:
@@ -139,20 +139,23 @@ def _stored(file: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 # -- meta ----------------------------------------------------------------------------------------------
 
 
-def _to_json(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
-    """`value` with its arrays moved to `arrays` and named in their place; `where` is for the message."""
+def to_json(value: Any, where: str, arrays: dict[str, np.ndarray], *, prefix: str) -> Any:
+    """`value` with its arrays moved to `arrays` and, in their place, their names there: prefix + "0", "1", ...
+
+    `where` is for the message of the InputError for what is neither JSON nor a plain array.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "buifU":
-        name = f"meta/{len(arrays) - 1}"
+        name = f"{prefix}{len(arrays)}"
         arrays[name] = value
         return {_ARRAY: name}
     if isinstance(value, list | tuple):
-        return [_to_json(item, f"{where}[{i}]", arrays) for i, item in enumerate(value)]
+        return [to_json(item, f"{where}[{i}]", arrays, prefix=prefix) for i, item in enumerate(value)]
     if isinstance(value, dict) and _ARRAY not in value and all(isinstance(key, str) for key in value):
-        return {key: _to_json(item, f"{where}[{key!r}]", arrays) for key, item in value.items()}
+        return {key: to_json(item, f"{where}[{key!r}]", arrays, prefix=prefix) for key, item in value.items()}
     came = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else repr(value)
     raise InputError(
         f"{where} must be None, a bool, number or text, a list, a dict with text as keys, or an array of bools, "
@@ -160,11 +163,12 @@ def _to_json(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     )
 
 
-def _from_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def from_json(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """What `to_json` was given, with the arrays back in their places; KeyError if one is missing."""
     if isinstance(value, list):
-        return [_from_json(item, arrays) for item in value]
+        return [from_json(item, arrays) for item in value]
     if isinstance(value, dict):
         if _ARRAY in value:
             return arrays[value[_ARRAY]]
-        return {key: _from_json(item, arrays) for key, item in value.items()}
+        return {key: from_json(item, arrays) for key, item in value.items()}
     return value

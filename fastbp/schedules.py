@@ -119,7 +119,7 @@ def reduce_on_plateau(
 
 def as_schedule(rate: Any) -> Schedule:
     """A schedule itself, or a number as a constant one."""
-    return rate if isinstance(rate, Schedule) else constant(rate)
+    return rate if isinstance(rate, Schedule) else constant(number("learning_rate", rate, above=0))
 
 
 # -- formulas ----------------------------------------------------------------------------------------------------------

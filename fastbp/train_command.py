@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
-from collections.abc import Iterator
 from typing import Any
 
-from . import plot
-from .errors import DivergenceError
+from . import config_file, optim, plot
+from .callbacks import Run
+from .checkpoint import Checkpoints
+from .errors import DivergenceError, InputError
+from .interrupts import Terminated
 from .preparing import Prepared, prepare
 from .progress import Silence, display
 from .runs import RunFolder
-from .training import Progress, gradient_descent
 
 _N_SCORED = 20  # epochs whose scores are taken, evenly spaced
 _HOW_TO_GET_PICTURES = 'no pictures without matplotlib; to get them: pip install "fastbp[plot]"'
@@ -21,80 +23,103 @@ _HOW_TO_GET_PICTURES = 'no pictures without matplotlib; to get them: pip install
 
 def run(args: argparse.Namespace) -> int:
     """Train as the options say; returns the exit code."""
+    if args.resume and args.checkpoint is None:
+        raise InputError("--resume needs --checkpoint, the folder to go on from")
     folder = RunFolder(args.out)
     ready = prepare(args)
-    steps = gradient_descent(
-        ready.net, ready.params, ready.train.x, ready.train.y, learning_rate=ready.learning_rate,
-        n_steps=ready.n_steps, batch_size=ready.batch_size, seed=args.seed, n_threads=args.threads,
-    )  # fmt: skip
-    training = Training(ready, folder, args.threads, pictures=not args.no_plots and has_matplotlib())
-    with display(ready.n_steps, quiet=args.quiet) as screen:
+    session = Session(ready, folder, args, pictures=not args.no_plots and has_matplotlib())
+    with display(ready.n_steps, quiet=args.quiet, as_json=args.json) as screen, session.checkpoints() as resumed:
         screen.say(_announcement(ready, args.data))
+        if resumed:
+            screen.say(f"resumed at step {ready.training.run_.step:,}")
         ready.evaluate(args.threads)  # what the kernels refuse, they refuse before the folder is touched
         folder.begin()
         try:
-            training.follow(steps, screen)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(training.save()) from None
+            session.follow(screen)
+        except (KeyboardInterrupt, Terminated) as interrupt:
+            # Quickly: no pictures.
+            session.pictures = False
+            raise type(interrupt)(session.save()) from None
         except DivergenceError:
-            training.save_history()
+            session.save_history()
             raise
-        written = training.save()
-    screen.say(training.summary())
-    screen.say(written)
-    if not (training.pictures or args.no_plots):
-        screen.say(_HOW_TO_GET_PICTURES)
+        written = session.save()
+        screen.say(session.summary())
+        screen.say(written)
+        if not (session.pictures or args.no_plots):
+            screen.say(_HOW_TO_GET_PICTURES)
+        screen.done({"step": ready.training.run_.step, "out": str(folder.path), **session.values})
     return 0
 
 
-class Training:
-    """One run on its way: the history so far, and what is written when."""
+class Session:
+    """One run on its way: the scores so far, and what is written when."""
 
-    def __init__(self, ready: Prepared, folder: RunFolder, n_threads: int | None, *, pictures: bool) -> None:
-        self.ready, self.folder, self.n_threads, self.pictures = ready, folder, n_threads, pictures
+    def __init__(self, ready: Prepared, folder: RunFolder, args: argparse.Namespace, *, pictures: bool) -> None:
+        self.ready, self.folder, self.args, self.pictures = ready, folder, args, pictures
         self.boundaries = ready.task.classes is not None and len(ready.task.features) == 2
-        self.history: list[dict[str, Any]] = []
-        self.last: Progress | None = None
+        self.scores: dict[int, dict[str, float]] = {}
         self.values: dict[str, float] = {}
 
-    def follow(self, steps: Iterator[Progress], screen: Silence) -> None:
-        """Make the steps; keep a row of history for each epoch, scores and pictures for some."""
-        length, snapshots = self.ready.steps_an_epoch, snapshot_steps(self.ready.n_steps)
-        scored_every = length * math.ceil(self.ready.n_steps / length / _N_SCORED)
-        loss_sum = n_rows = 0.0
-        for progress in steps:
-            self.last = progress
-            screen.step(progress)
-            loss_sum, n_rows = loss_sum + progress.loss * progress.n_rows, n_rows + progress.n_rows
-            is_last, values = progress.step == self.ready.n_steps, {}
-            if is_last or progress.step in snapshots or progress.step % scored_every == 0:
-                self.values = values = self.ready.evaluate(self.n_threads)
-                screen.evaluated(progress, values)
-            if is_last or progress.step % length == 0:
-                self._record(progress, loss_sum / n_rows, values)
-                loss_sum = n_rows = 0.0
-            if progress.step in snapshots and self.pictures and self.boundaries:
-                self._draw_boundary(progress.step, values["loss"])
+    @contextlib.contextmanager
+    def checkpoints(self) -> Any:
+        """The folder of checkpoints, if there is to be one; gives whether the run goes on from one."""
+        if self.args.checkpoint is None:
+            yield False
+            return
+        with Checkpoints(self.args.checkpoint) as checkpoints:
+            yield self.ready.training.keep(checkpoints, resume=self.args.resume, meta=self._meta())
+
+    def follow(self, screen: Silence) -> None:
+        """Make the steps; take scores and pictures at some."""
+        ready, n_steps = self.ready, self.ready.n_steps
+        snapshots, length = snapshot_steps(n_steps), ready.steps_an_epoch
+        every = length * math.ceil(n_steps / length / _N_SCORED)
+        scored = {*snapshots, *range(every, n_steps + 1, every)}
+        for run in ready.training.advance(n_steps, scored):
+            screen.step(run)
+            if run.step in scored or run.stopped:
+                self._evaluate(run, screen)
+            if run.step in snapshots and self.pictures and self.boundaries:
+                self._draw_boundary(run.step, self.values["loss"])
+        if not self.values:  # a checkpoint of the last step
+            self._evaluate(ready.training.run_, screen)
+        if ready.training.run_.stopped and ready.training.stopping:
+            screen.say(ready.training.run_.stopped)
+            self._evaluate(ready.training.run_, screen)  # with the best parameters
+
+    def _evaluate(self, run: Run, screen: Silence) -> None:
+        self.values = self.ready.evaluate(self.args.threads)
+        self.scores[run.step] = {name: value for name, value in self.values.items() if name != "loss"}
+        screen.evaluated(run, self.values)
 
     def save(self) -> str:
-        """Write model, history and learning curve; returns the line that says what was written."""
-        done = f"step {self.last.step:,} of {self.ready.n_steps:,}" if self.last else "no step made"
-        meta = {"task": self.ready.task.to_meta(), "steps": self.last.step if self.last else 0}
-        self.folder.save_model(self.ready.net, self.ready.params, meta)
+        """Write model, history, options and learning curve; returns the line that says what was written."""
+        step = self.ready.training.run_.step
+        done = f"step {step:,} of {self.ready.n_steps:,}" if step else "no step made"
+        self.folder.save_model(self.ready.net, self.ready.params, {**self._meta(), "steps": step})
+        self.folder.save_text("config.toml", config_file.text_of(self.args, self.ready.in_effect))
         self.save_history()
         return f"{done}: {', '.join(self.folder.written())} in {self.folder.path}{os.sep}"
 
     def save_history(self) -> None:
         """Write history.csv and its picture, with as many epochs as there were; nothing if there were none."""
-        if not self.history:
+        rows = [row | self.scores.get(int(row["step"]), {}) for row in self.ready.training.run_.history.rows()]
+        if not rows:
             return
         score = self.ready.task.metric
-        scores = [score] if self.ready.held_out is None else [score, f"held_out_{score}"]
-        columns = ["step", "epoch", "loss", *scores, "samples_per_second"]
-        self.folder.save_history(columns, [[row.get(name) for name in columns] for row in self.history])
+        names = ["val_loss", score, f"held_out_{score}"]
+        shown = [name for name in names if any(name in row for row in rows)]
+        columns = ["step", "epoch", "loss", *shown, "learning_rate", "seconds"]
+        whole = ("step", "epoch")
+        table = [[int(row[name]) if name in whole else row.get(name) for name in columns] for row in rows]
+        self.folder.save_history(columns, table)
         if self.pictures:
-            curves = {name: [row.get(name, math.nan) for row in self.history] for name in columns[:1] + columns[2:-1]}
+            curves = {name: [row.get(name, math.nan) for row in rows] for name in ("step", "loss", *shown)}
             self.folder.save_picture("learning-curve.png", plot.learning_curve(curves, title=str(self.ready.net)))
+
+    def _meta(self) -> dict[str, Any]:
+        return {"task": self.ready.task.to_meta()}
 
     def summary(self) -> str:
         """The line with the last scores."""
@@ -109,11 +134,6 @@ class Training:
                 r2, rmse = values[prefix + "r2"], values[prefix + "rmse"]
                 parts.append(f"R^2 {r2:.4f}, RMSE {rmse:.4g} on {len(rows.x):,} {name} rows")
         return "; ".join(parts)
-
-    def _record(self, progress: Progress, loss: float, values: dict[str, float]) -> None:
-        scores = {name: value for name, value in values.items() if name != "loss"}
-        row = {"step": progress.step, "epoch": progress.epoch, "loss": loss, **scores}
-        self.history.append(row | {"samples_per_second": round(progress.samples_per_second)})
 
     def _draw_boundary(self, step: int, loss: float) -> None:
         ready = self.ready
@@ -146,8 +166,10 @@ def _announcement(ready: Prepared, source: str | None) -> str:
     task, n_held_out = ready.task, 0 if ready.held_out is None else len(ready.held_out.x)
     kind = "a number" if task.classes is None else f"{len(task.classes)} classes"
     rows = f"{len(ready.train.x):,} rows" + (f" (and {n_held_out:,} held out)" if n_held_out else "")
-    batch = f"batches of {ready.batch_size:,}" if ready.steps_an_epoch > 1 else "the full batch"
+    batch = f"batches of {ready.training.descent.batch_size:,}" if ready.steps_an_epoch > 1 else "the full batch"
+    optimizer = ready.training.state.optimizer
+    how = f"{optimizer.schedule.rate:g}" if optimizer == optim.sgd(optimizer.schedule.rate) else str(optimizer)
     return (
         f"{source or 'two spirals'}: {rows}, {len(task.features)} features, target {task.target!r} ({kind})\n"
-        f"{ready.net}, {ready.params.dtype}: {ready.n_steps:,} steps of {ready.learning_rate:g} on {batch}"
+        f"{ready.net}, {ready.params.dtype}: {ready.n_steps:,} steps of {how} on {batch}"
     )

@@ -203,8 +203,10 @@ class Training:
         run, start = self.run_, time.perf_counter()
         with self._interrupts.held():
             notes = self.descent.run(run.step, stop - run.step)
-            self._seconds += time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            self._seconds, run.seconds = self._seconds + seconds, run.seconds + seconds
             if len(notes):
+                run.n_samples += self.descent.n_samples(run.step, run.step + len(notes))
                 run.step += len(notes)
                 run.loss = float(notes[-1, notes_of.DATA_LOSS] + notes[-1, notes_of.PENALTY])
                 self._pending = np.concatenate([self._pending, notes])

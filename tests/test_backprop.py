@@ -8,8 +8,9 @@ import pytest
 from cases import LECTURE, SMALL, make_data
 
 import fastbp
-from fastbp import backprop
+from fastbp.descent import Descent
 from fastbp.errors import InputError, StateError
+from fastbp.optim import sgd
 from fastbp.parameters import Parameters
 
 NET = fastbp.MLP((2, 5, 1))
@@ -199,7 +200,7 @@ def test_no_call_keeps_an_array(net):
         params.copy(),
         np.empty((len(x), net.n_outputs), x.dtype),
         np.empty_like(x),
-        rng.random(len(x)),
+        rng.random(len(x)).astype(x.dtype),
     )
     own = fastbp.Activation("own", lambda z: z * z, lambda z: 2 * z)
     arrays = (params.vector, x, labels, grad.vector, out, d_x, weight)
@@ -212,7 +213,8 @@ def test_no_call_keeps_an_array(net):
             net.forward(params, x, out=out, n_threads=n_threads)
             net.input_grad(params, x, labels, out=d_x, n_threads=n_threads)
             custom.value_and_grad(Parameters(custom, params.vector), x, labels, n_threads=n_threads)
-        backprop.descend(net, params, x, labels, learning_rate=0.1, n_steps=2, gradient=grad)
+        for batch_size in (99, None):
+            Descent(net, params, x, labels, weight, state=sgd().init(params), batch_size=batch_size).run(0, 2)
 
     calls()
     before = [sys.getrefcount(array) for array in arrays]

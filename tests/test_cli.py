@@ -70,7 +70,7 @@ def test_the_spirals_are_learnt(seed, capsys):
     assert float(history[-1]["loss"]) < 0.05
     steps = (5, 20, 100, 300, 1000)
     pictures = [f"boundary-step-{step:06}.png" for step in steps]
-    assert names_in("fastbp-run") == sorted([*pictures, "history.csv", "learning-curve.png", "model.npz"])
+    assert names_in("fastbp-run") == sorted([*pictures, "config.toml", "history.csv", "learning-curve.png", "model.npz"])
     files = listing("fastbp-run")
     assert all(data.startswith(PNG) and len(data) > 10_000 for path, data in files.items() if path.endswith(".png"))
     assert "accuracy 0.99" in capsys.readouterr().out.splitlines()[-2]
@@ -173,7 +173,7 @@ def test_options_reach_the_network(options, workdir):
     assert (int(history[-1]["step"]), len(history)) == (meta["steps"], -(-meta["steps"] // length))
     assert meta["task"]["classes"].tolist() == ["no", "yes"]
     assert meta["task"]["features"] == ["length", "width"]
-    assert names_in("run") == ["history.csv", "model.npz"]
+    assert names_in("run") == ["config.toml", "history.csv", "model.npz"]
 
 
 @pytest.mark.parametrize(("values", "loss"), [
@@ -205,7 +205,7 @@ def test_an_earlier_run_is_replaced_and_nothing_of_it_is_left():
     with open("fastbp-run/.model.npz.0123456789abcdef.tmp", "wb") as file:
         file.write(b"half")
     assert main(["train", *SMALL, "--quiet", "--no-plots"]) == 0
-    assert names_in("fastbp-run") == ["history.csv", "model.npz"]
+    assert names_in("fastbp-run") == ["config.toml", "history.csv", "model.npz"]
 
 
 def test_quiet_says_nothing(capsys):
@@ -223,11 +223,12 @@ def test_lines_say_how_it_goes(capsys):
         "2-100-1 sigmoid, binary_cross_entropy, no bias, float32: 30 steps of 10 on the full batch",
     ]
     steps = [line for line in lines if line.startswith("step ")][:-1]
-    assert all(re.fullmatch(r"step +\d+  loss [\d.]+  accuracy [01]\.\d{4}  [\d.]+ M samples/s", s) for s in steps)
+    speed = r"[\d.]+ M samples/s, [\d.]+ GFLOP/s"
+    assert all(re.fullmatch(rf"step +\d+  loss [\d.]+  accuracy [01]\.\d{{4}}  {speed}", step) for step in steps)
     assert len(steps) == 16  # every other epoch, and step 5
     assert re.fullmatch(r"loss [\d.]+; accuracy [01]\.\d{4} on 500 training rows", lines[-2])
     assert lines[-1] == (
-        "step 30 of 30: history.csv, learning-curve.png, model.npz, 3 pictures of the boundary in fastbp-run/"
+        "step 30 of 30: config.toml, history.csv, learning-curve.png, model.npz, 3 pictures of the boundary in fastbp-run/"
     )
 
 
@@ -253,28 +254,31 @@ def test_without_matplotlib_it_trains_and_says_how_to_get_pictures(capsys, monke
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["train", *SMALL]) == 0
-    assert names_in("fastbp-run") == ["history.csv", "model.npz"]
+    assert names_in("fastbp-run") == ["config.toml", "history.csv", "model.npz"]
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == 'no pictures without matplotlib; to get them: pip install "fastbp[plot]"'
     assert main(["train", *SMALL, "--no-plots"]) == 0
     assert "matplotlib" not in capsys.readouterr().out
 
 
-def test_ctrl_c_saves_what_there_is(capsys, monkeypatch):
-    """SIGINT after step 7: exit code 130, one line that says what was saved, and a model that can be read."""
+@pytest.mark.parametrize(("number", "code", "word"), [
+    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"),
+])  # fmt: skip
+def test_a_signal_saves_what_there_is(number, code, word, capsys, monkeypatch):
+    """After step 8: the exit code of the signal, one line that says what was saved, and a model that can be read."""
 
-    def interrupt(self, made):
-        if made.step == 7:
-            signal.raise_signal(signal.SIGINT)
+    def interrupt(self, run):
+        if run.step == 8:
+            signal.raise_signal(number)
 
     monkeypatch.setattr(progress.Silence, "step", interrupt)
-    assert main(["train", *SMALL, "--quiet"]) == 130
+    assert main(["train", *SMALL, "--quiet"]) == code
     assert capsys.readouterr().err == (
-        "fastbp: interrupted at step 7 of 30: history.csv, learning-curve.png, model.npz, 1 picture of the boundary "
+        f"fastbp: {word} at step 8 of 30: config.toml, history.csv, model.npz, 1 picture of the boundary "
         "in fastbp-run/\n"
     )
-    assert len(rows_of("fastbp-run/history.csv")) == 6
-    assert fastbp.load("fastbp-run/model.npz")[2]["steps"] == 7
+    assert len(rows_of("fastbp-run/history.csv")) == 8
+    assert fastbp.load("fastbp-run/model.npz")[2]["steps"] == 8
 
 
 def test_a_descent_that_diverges_says_so(capsys):
@@ -283,8 +287,8 @@ def test_a_descent_that_diverges_says_so(capsys):
     assert main(["train", "--data", "t.csv", "--learning-rate", "1e20", "--out", "run", "--quiet"]) == 2
     err = capsys.readouterr().err
     assert re.fullmatch(
-        r"fastbp: the descent diverged at step \d+, loss \S+: the learning rate 1e\+20 is most likely too large; "
-        r"try 1e\+19\n", err
+        r"fastbp: the training diverged at step \d+, loss \S+: overflow in the .*of 2\. The learning rate 1e\+20 is most "
+        r"likely too large; try 1e\+19, .*\n", err
     )  # fmt: skip
     assert "model.npz" not in names_in("run")
 
@@ -295,7 +299,9 @@ def test_a_process_of_its_own():
     environment = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
-    assert names_in("fastbp-run") == ["boundary-step-000005.png", "history.csv", "learning-curve.png", "model.npz"]
+    assert names_in("fastbp-run") == [
+        *("boundary-step-000005.png", "config.toml", "history.csv", "learning-curve.png", "model.npz")
+    ]
 
 
 # -- check, config and the rest ------------------------------------------------------------------------

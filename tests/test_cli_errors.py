@@ -115,7 +115,7 @@ TRAIN = {
     ),
     "out cannot be": (["--data", "good.csv", "--out", "good.csv/run"], "good.csv/run: Not a directory"),
     "threads": (["--data", "good.csv", "--threads", "1000"], None),
-    "learning rate": (["--learning-rate", "0"], "learning_rate must be a positive number; got 0.0"),
+    "learning rate": (["--learning-rate", "0"], "learning_rate must be a finite number above 0; got 0.0"),
     "hidden": (
         ["--hidden", "100,x"],
         "argument --hidden: must be positive integers, such as 100 or 128,64; got '100,x' (see fastbp train --help)",

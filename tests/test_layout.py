@@ -15,10 +15,14 @@ ORDER = [
     *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
     *("files", "tables", "csv_files", "array_files", "data", "saving"),
     *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
-    *("kernels.fields", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
+    *("kernels.fields", "kernels.addresses", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
     *(
         "kernels.gemm",
+        "kernels.order",
+        "kernels.dropout",
+        "kernels.rules",
+        "kernels.update",
         "kernels.custom",
         "kernels.sparse",
         "kernels.calls",
@@ -29,10 +33,12 @@ ORDER = [
         "kernels.sums",
         "kernels.lanes",
     ),
-    *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.machine"),
-    *("memory", "plan", "workspace", "backprop", "gradcheck", "classifier", "training", "task"),
+    *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.descent", "kernels.machine"),
+    *("memory", "plan", "workspace", "backprop", "gradcheck"),
+    *("schedules", "optimizers", "optim", "descent", "classifier"),
+    *("metrics", "options", "history", "callbacks", "checkpoint", "interrupts", "training", "task"),
     "peers",
-    *("plot", "runs", "preparing", "progress", "train_command", "small_commands", "bench", "cli"),
+    *("plot", "runs", "preparing", "progress", "config_file", "train_command", "small_commands", "bench", "cli"),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
 MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "_threads", "kernels"))]

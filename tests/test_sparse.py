@@ -8,7 +8,6 @@ import fastbp
 from fastbp import backprop, reference
 from fastbp.csr import CSR
 from fastbp.errors import InputError
-from fastbp.training import gradient_descent
 
 DTYPES = (np.float64, np.float32)
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
@@ -155,26 +154,14 @@ def test_rows_of_the_canonical_form():
         np.testing.assert_array_equal(canonical[rows].toarray(), dense[rows])
 
 
-def test_descent_on_batches_is_that_of_dense_inputs():
-    """The same loss at every step."""
+@pytest.mark.parametrize("batch_size", [300, None])
+def test_training_is_that_of_dense_inputs(batch_size):
+    """The same loss at every step, and the same parameters."""
     net, n_rows, density = CASES[6]
-    runs = []
-    for form in (lambda x: x, lambda x: x.toarray()):
-        params, x, y = some(net, n_rows, density)
-        steps = gradient_descent(net, params, form(x), y, learning_rate=0.1, n_steps=12, batch_size=300)
-        runs.append([step.loss for step in steps])
-    assert runs[0] == runs[1]
-
-
-def test_descent_in_one_call():
-    """Many steps inside compiled code, as for small data."""
-    net, n_rows, density = CASES[4]
-    ends = []
-    for form in (lambda x: x, lambda x: x.toarray()):
-        params, x, y = some(net, n_rows, density)
-        backprop.descend(net, params, form(x), y, learning_rate=0.1, n_steps=3, gradient=params.copy())
-        ends.append(params.vector)
-    np.testing.assert_array_equal(*ends)
+    params, x, y = some(net, n_rows, density)
+    runs = [fastbp.train(net, params, form, y, steps=12, batch_size=batch_size) for form in (x, x.toarray())]
+    np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+    np.testing.assert_array_equal(runs[0].history["loss"], runs[1].history["loss"])
 
 
 def test_gradient_checks():

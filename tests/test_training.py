@@ -1,15 +1,16 @@
-"""Gradient descent: what a step is, which rows it takes, and what happens when it diverges."""
+"""Training: what a step is, which rows it takes, what is recorded of it, and when it ends."""
 
-import itertools
+import json
 import re
 
 import numpy as np
 import pytest
 
-from fastbp import reference
-from fastbp.errors import DivergenceError, FastbpError, InputError
+import fastbp
+from fastbp import optim, reference
+from fastbp.callbacks import Callback, EarlyStopping
+from fastbp.errors import DivergenceError, InputError
 from fastbp.network import MLP
-from fastbp.training import gradient_descent, steps_in
 
 NETWORKS = {
     "lecture": MLP((2, 20, 1), bias=False),
@@ -27,123 +28,337 @@ def make_data(net, n_rows=100):
     return x, rng.integers(max(2, net.n_outputs), size=n_rows)
 
 
-def batches_of(n_rows, batch_size, seed):
-    """The rows of batch after batch: in order if one holds them all, else as (seed, epoch) permutes them."""
-    for epoch in itertools.count(1):
-        order = np.arange(n_rows)
-        if batch_size < n_rows:
-            order = np.random.default_rng((seed, epoch)).permutation(n_rows)
-        for start in range(0, n_rows, batch_size):
-            yield order[start : start + batch_size]
+def train(net, n_rows=100, dtype=np.float64, **options):
+    x, y = make_data(net, n_rows)
+    length = {} if "epochs" in options else {"steps": 20}
+    return fastbp.train(net, net.init(0, dtype=dtype), x, y, **{**length, **options})
 
 
-def train(net, x, y, dtype=np.float64, **options):
-    """(parameters, every Progress) of a descent from the same start."""
-    params = net.init(0, dtype=dtype)
-    return params, list(gradient_descent(net, params, x, y, **{"learning_rate": 0.1, "n_steps": 20, **options}))
+def batches_of(n_rows, batch_size, order):
+    """The rows of batch after batch, for ever; the order is given, epoch after epoch."""
+    epoch = 0
+    while True:
+        rows = np.resize(np.roll(order, -epoch * n_rows), n_rows)
+        yield from (rows[start : start + batch_size] for start in range(0, n_rows, batch_size))
+        epoch += 1
+
+
+# -- steps -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch_size", BATCHES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_is_the_learning_rate_times_the_mean_gradient(name, batch_size):
-    """Parameters and losses are those of W -= learning_rate dL/dW on the reference, batch after batch."""
-    net = NETWORKS[name]
+    """Parameters and losses are those of p -= rate dL/dp on the reference, batch after batch, with all that weighs."""
+    net, rng = NETWORKS[name], np.random.default_rng(1)
     x, y = make_data(net)
-    params, made = train(net, x, y, batch_size=batch_size, seed=3)
-
+    order = np.concatenate([rng.permutation(100) for _ in range(3)])
+    weights, penalties = rng.random(100), {"l1": 0.003, "l2": 0.01}
+    result = train(
+        net, optimizer=optim.sgd(0.1), batch_size=batch_size, order=order, sample_weight=weights, snapshots=range(21),
+        **penalties,
+    )  # fmt: skip
     wanted, losses = net.init(0, dtype=np.float64), []
-    for rows in itertools.islice(batches_of(100, batch_size or 100, seed=3), 20):
-        loss, grad = reference.value_and_grad(net, wanted, x[rows], y[rows])
+    for step, rows in zip(range(1, 21), batches_of(100, batch_size or 100, order), strict=False):
+        loss, grad = reference.value_and_grad(net, wanted, x[rows], y[rows], sample_weight=weights[rows], **penalties)
         wanted.vector -= 0.1 * grad.vector
-        losses.append(loss)
-    np.testing.assert_allclose(params.vector, wanted.vector, rtol=1e-10, atol=1e-13)
-    np.testing.assert_allclose([progress.loss for progress in made], losses, rtol=1e-12)
-    assert losses[0] != losses[1]
+        losses.append((loss, weights[rows].sum()))
+        np.testing.assert_allclose(result.snapshots[step].vector, wanted.vector, rtol=1e-9, atol=1e-12)
+    values, shares = np.transpose(losses[: -(-100 // (batch_size or 100))])
+    assert result.history["loss"][0] == pytest.approx(np.average(values, weights=shares), rel=1e-12)
+    assert result.history["data_loss"][0] < result.history["loss"][0]
 
 
-@pytest.mark.parametrize("batch_size", BATCHES)
-def test_an_epoch_takes_every_row_once(batch_size):
-    """Batches of an epoch add up to all rows, the last one smaller; steps and epochs are counted from 1."""
+def test_the_order_of_rows_follows_from_seed_and_epoch():
+    """Every epoch takes all rows once, in another order; another seed gives another result."""
     net = NETWORKS["lecture"]
-    x, y = make_data(net)
-    length = steps_in(1, 100, batch_size)
-    _, made = train(net, x, y, batch_size=batch_size, n_steps=2 * length + 1)
-    assert [progress.step for progress in made] == list(range(1, 2 * length + 2))
-    assert [progress.epoch for progress in made] == [1] * length + [2] * length + [3]
-    assert sum(progress.n_rows for progress in made[:length]) == 100
-    assert {progress.n_rows for progress in made[: length - 1]} <= {batch_size}
-    assert all(progress.samples_per_second > 0 for progress in made)
+    runs = [train(net, epochs=3, batch_size=32, seed=seed).params.vector for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    whole = [train(net, epochs=3, batch_size=None, seed=seed).params.vector for seed in (0, 1)]
+    np.testing.assert_array_equal(*whole)
 
 
-@pytest.mark.parametrize(("epochs", "n_rows", "batch_size", "steps"), [
-    (3, 100, None, 3), (3, 100, 100, 3), (3, 100, 1000, 3), (3, 100, 32, 12), (2, 1, 1, 2), (2, 101, 100, 4),
-])  # fmt: skip
-def test_steps_in_epochs(epochs, n_rows, batch_size, steps):
-    """An epoch has as many steps as batches are needed to cover the rows."""
-    assert steps_in(epochs, n_rows, batch_size) == steps
+def test_sequential_batches_are_given_ones():
+    """order="sequential" is the order 0, 1, 2, ..."""
+    net = NETWORKS["classes"]
+    runs = [train(net, batch_size=30, order=order).params.vector for order in ("sequential", np.arange(100))]
+    np.testing.assert_array_equal(*runs)
 
 
-@pytest.mark.parametrize("batch_size", [None, 3000])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("batch_size", [None, 3000, 9000])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_same_bits_on_any_number_of_threads(dtype, batch_size):
-    """One seed gives one result, bit by bit, for 1 and 2 threads and again; another seed gives another."""
-    net = MLP((2, 100, 1), bias=False)
-    x, y = make_data(net, 20_000)
-    options = {"dtype": dtype, "batch_size": batch_size, "n_steps": 5}
-    runs = [train(net, x, y, n_threads=n, **options) for n in (1, 2, 2, None)]
-    assert len({params.vector.tobytes() for params, _ in runs}) == 1
-    assert len({tuple(progress.loss for progress in made) for _, made in runs}) == 1
-    if batch_size:
-        other, _ = train(net, x, y, seed=1, **options)
-        assert other.vector.tobytes() != runs[0][0].vector.tobytes()
+def test_same_bits_on_any_number_of_threads(dtype, batch_size, dropout):
+    """One seed gives one result, bit by bit, for 1 and 2 threads and again, in both families of kernels."""
+    for net in (MLP((2, 100, 1), bias=False), MLP((20, 150, 40, 3), activation="relu", loss="cross_entropy")):
+        options = {"dtype": dtype, "batch_size": batch_size, "steps": 7, "dropout": dropout}
+        runs = [train(net, 20_000, n_threads=n, **options) for n in (1, 2, 2, None)]
+        assert len({run.params.vector.tobytes() for run in runs}) == 1
+        assert len({run.history["loss"].tobytes() for run in runs}) == 1
 
 
-def test_parameters_are_written_in_place_and_inputs_are_not():
-    """`params` holds the result after each step; x and y stay as they were."""
+def test_a_step_alone_is_a_step_of_many():
+    """One by one, for a callback, or many in a compiled call: the same bits."""
+
+    class Watch(Callback):
+        def on_step(self, run):
+            self.steps = [*getattr(self, "steps", []), run.step]
+
+    watch = Watch()
+    runs = [train(NETWORKS["classes"], batch_size=32, callbacks=callbacks) for callbacks in ([watch], [])]
+    np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+    assert watch.steps == list(range(1, 21))
+
+
+def test_training_goes_on_from_its_state():
+    """Two runs, the second with opt_state, are one: order, momentum and dropout go on."""
+    options = {"batch_size": 32, "dropout": 0.2, "optimizer": optim.adam(optim.cosine(0.01, 50), average=0.9)}
+    for net in NETWORKS.values():
+        whole, first = train(net, steps=9, **options), train(net, steps=5, **options)
+        x, y = make_data(net)
+        second = fastbp.train(net, first.params, x, y, steps=4, opt_state=first.opt_state, **options)
+        np.testing.assert_array_equal(second.params.vector, whole.params.vector)
+        np.testing.assert_array_equal(second.opt_state.memory, whole.opt_state.memory)
+        assert (first.opt_state.step, second.opt_state.step) == (5, 9)
+
+
+def test_nothing_of_the_caller_s_is_written():
+    """params, x, y, weights and order stay as they were."""
     net = NETWORKS["lecture"]
     x, y = make_data(net)
-    x_before, y_before = x.copy(), y.copy()
+    given = (net.init(0), x, y.astype(float), np.ones(100), np.arange(100))
+    before = [np.copy(array.vector if hasattr(array, "vector") else array) for array in given]
+    result = fastbp.train(
+        net, *given[:3], sample_weight=given[3], order=given[4], epochs=2, batch_size=9, validation=given[1:3]
+    )
+    for array, copy in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array.vector if hasattr(array, "vector") else array, copy)
+    assert not np.array_equal(result.params.vector, before[0])
+
+
+# -- dropout and weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "identity"])
+def test_dropout_is_a_network_of_the_units_that_are_left(activation):
+    """With one unit a layer, a step either trains the network scaled by 1 / (1 - q), or leaves all but the last bias."""
+    net = MLP((1, 1, 1), activation=activation, loss="squared_error")
     params = net.init(0, dtype=np.float64)
-    vector, seen = params.vector, []
-    for _ in gradient_descent(net, params, x, y, learning_rate=0.1, n_steps=3, batch_size=10):
-        seen.append(vector.copy())
-    assert params.vector is vector
-    assert not np.array_equal(seen[0], seen[1])
-    assert np.array_equal(x, x_before)
-    assert np.array_equal(y, y_before)
+    params.vector[...] = [0.5, 0.2, 0.7, 0.1]
+    x, y, seen = np.array([[0.8]]), np.array([[1.0]]), set()
+    for seed in range(40):
+        result = fastbp.train(net, params, x, y, optimizer=optim.sgd(0.1), steps=1, dropout=0.25, seed=seed)
+        kept = result.history["loss"][0] != pytest.approx((0.1 - 1) ** 2 / 2)
+        scaled = params.copy()
+        scaled.weights[1][...] *= 4 / 3 if kept else 0
+        loss, grad = reference.value_and_grad(net, scaled, x, y)
+        grad.weights[1][...] *= 4 / 3 if kept else 0
+        assert result.history["loss"][0] == pytest.approx(loss)
+        np.testing.assert_allclose(result.params.vector, params.vector - 0.1 * grad.vector, rtol=1e-12)
+        seen.add(bool(kept))
+    assert seen == {True, False}
 
 
-@pytest.mark.parametrize(("n_steps", "rate"), [(50, 1e3), (1, 1e39), (2, 1e30)])
-def test_divergence_leaves_the_last_sound_parameters(n_steps, rate):
-    """DivergenceError names step and learning rate, also at the last step; parameters keep a finite loss."""
-    net = MLP((3, 8, 1), activation="identity", loss="squared_error")
-    x, y = make_data(MLP((3, 8, 1), loss="squared_error"))
+def test_dropout_of_inputs_leaves_them_out():
+    """A step with input dropout is one on inputs of which some are 0, and the others 1 / (1 - q) as large."""
+    net = MLP((1, 1), loss="squared_error", bias=False)
+    params = fastbp.Parameters.from_vector(net, np.array([0.5]))
+    x, y = np.ones((1000, 1)), np.zeros((1000, 1))
+    result = fastbp.train(net, params, x, y, optimizer=optim.sgd(0.1), steps=1, input_dropout=0.2, batch_size=None)
+    share = result.history["loss"][0] / (0.5 / 0.8) ** 2 * 2
+    assert share == pytest.approx(0.8, abs=0.05)
+    assert result.params.vector[0] == pytest.approx(0.5 - 0.1 * share * 0.5 / 0.8**2)
+
+
+def test_class_weights_are_sample_weights():
+    """{label: weight} and "balanced", alone and beside sample weights."""
+    net = NETWORKS["classes"]
+    _, y = make_data(net)
+    weights, counts = np.random.default_rng(1).random(100), np.bincount(y)
+    for class_weight, of_class in (({0: 3.0, 2: 0.5}, [3, 1, 0.5, 1]), ("balanced", 100 / (4 * counts))):
+        runs = [
+            train(net, batch_size=30, sample_weight=weights, class_weight=class_weight),
+            train(net, batch_size=30, sample_weight=weights * np.array(of_class)[y]),
+        ]
+        np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+
+
+# -- validation and the end ------------------------------------------------------------------------------
+
+
+def test_validation_data_are_only_looked_at():
+    """val_loss is the loss of the parameters after the epoch; metrics by name and by function."""
+    net = NETWORKS["classes"]
+    x, y = make_data(net)
+    held = (x[80:], y[80:], np.arange(1.0, 21))
+
+    def mistakes(wanted, y_pred):
+        return np.sum(wanted != y_pred)
+
+    result = fastbp.train(
+        net, net.init(0), x[:80], y[:80], epochs=3, validation=held, metrics=["accuracy", "f1", mistakes],
+        snapshots=[9],
+    )  # fmt: skip
+    history, params = result.history, result.snapshots[9]
+    assert list(history) == [
+        *("epoch", "step", "loss", "data_loss", "val_loss", "val_accuracy", "val_f1", "val_mistakes"),
+        *("learning_rate", "seconds"),
+    ]
+    assert history["val_loss"][-1] == net.loss(params, *held[:2], sample_weight=held[2])
+    right = net.predict(params, held[0]) == held[1]
+    assert history["val_accuracy"][-1] == right.mean()
+    assert history["val_mistakes"][-1] == (~right).sum()
+    assert history["step"].tolist() == [3, 6, 9]
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_a_share_of_the_rows_is_held_out(batch_size):
+    """The rest is trained on as if it were all there is, and the classes are split alike."""
+    net = NETWORKS["classes"]
+    x, y = make_data(net, 200)
+    result = train(net, 200, validation=0.25, batch_size=batch_size, epochs=2, seed=5)
+    train_rows, rows = fastbp.data.split(200, 0.25, np.random.default_rng((5, 2)), y)
+    alone = fastbp.train(
+        net, net.init(0, dtype=np.float64), x[train_rows], y[train_rows], validation=(x[rows], y[rows]), epochs=2,
+        batch_size=batch_size, seed=5,
+    )  # fmt: skip
+    np.testing.assert_array_equal(result.params.vector, alone.params.vector)
+    np.testing.assert_array_equal(result.history["val_loss"], alone.history["val_loss"])
+
+
+def test_early_stopping_gives_back_the_best():
+    """It ends `patience` epochs after the best one, whose parameters are the result."""
+    net = MLP((3, 64, 1), activation="relu", loss="squared_error")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 3)), rng.standard_normal((60, 1))
+    options = {"epochs": 500, "validation": 0.3, "optimizer": optim.adam(0.01)}
+    result = fastbp.train(net, net.init(0), x, y, early_stopping=EarlyStopping(5), **options)
+    losses = result.history["val_loss"]
+    best = int(np.argmin(losses)) + 1
+    assert len(losses) == best + 5
+    assert result.stopped == f"val_loss has not improved for 5 epochs; the best was epoch {best}"
+    again = fastbp.train(net, net.init(0), x, y, **{**options, "epochs": best})
+    np.testing.assert_array_equal(result.params.vector, again.params.vector)
+    last = fastbp.train(net, net.init(0), x, y, early_stopping=EarlyStopping(5, restore_best=False), **options)
+    assert not np.array_equal(last.params.vector, result.params.vector)
+
+
+def test_callbacks_hear_of_what_happens_and_can_stop_it():
+    """A function after each epoch, an object at each event; True or stop() end the run after the epoch."""
+    heard = []
+
+    class Listener(Callback):
+        def on_start(self, run):
+            heard.append(("start", run.step))
+
+        def on_end(self, run):
+            heard.append(("end", run.step))
+
+    def after_epoch(run):
+        heard.append(("epoch", run.epoch))
+        return run.epoch == 3
+
+    result = train(NETWORKS["lecture"], epochs=10, batch_size=50, callbacks=[Listener(), after_epoch])
+    assert heard == [("start", 0), ("epoch", 1), ("epoch", 2), ("epoch", 3), ("end", 6)]
+    assert result.stopped == "a callback stopped it"
+    assert len(result.history["epoch"]) == 3
+
+
+def test_history_is_columns():
+    """To CSV, JSON and a frame; an epoch that was not finished has a row, too."""
+    history = train(NETWORKS["lecture"], steps=7, batch_size=30).history
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["step"].tolist() == [4, 7]
+    lines = history.to_csv().splitlines()
+    assert lines[0] == "epoch,step,loss,data_loss,learning_rate,seconds"
+    assert lines[2].startswith(f"2,7,{history['loss'][1]!r},".replace("np.float64(", "").replace(")", ""))
+    assert json.loads(history.to_json())["step"] == [4, 7]
+    frame = history.to_frame()
+    assert frame["loss"].tolist() == history["loss"].tolist()
+    assert 0 < history["seconds"][0] <= history["seconds"][1]
+
+
+def test_the_plateau_lowers_the_rate():
+    """reduce_on_plateau watches the loss of the epochs; the history shows the rate."""
+    schedule = optim.reduce_on_plateau(0.1, factor=0.5, patience=0, min_delta=0.9)
+    rates = train(NETWORKS["lecture"], epochs=4, optimizer=optim.sgd(schedule)).history["learning_rate"]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.05, 0.025])
+
+
+# -- errors ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_steps", "rate"), [(50, 1e3), (1, 1e38), (2, 1e30)])
+@pytest.mark.parametrize("n_rows", [100, 20_000])
+def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
+    """DivergenceError names step, batch, layer and learning rate; nothing of it reaches the caller's parameters."""
+    net = MLP((3, 80, 50, 1), activation="identity", loss="squared_error")
+    rng = np.random.default_rng(0)
+    x, y = 10 * rng.standard_normal((n_rows, 3)), rng.standard_normal((n_rows, 1))
     params = net.init(0)
-    steps = gradient_descent(net, params, 10 * x, y, learning_rate=rate, n_steps=n_steps)
+    before = params.vector.copy()
+    training = fastbp.training.Training(net, params, x, y, optimizer=optim.sgd(rate), batch_size=n_rows // 2)
     with pytest.raises(DivergenceError) as error:
-        list(steps)
-    assert isinstance(error.value, FastbpError)
-    step = re.match(
-        r"the descent diverged at step (\d+), loss .*: the learning rate .* is most likely too large; try ",
+        training.run(n_steps)
+    found = re.fullmatch(
+        r"the training diverged at step (\d+), batch [12] of epoch \d+, loss .*: overflow in the .*of 3\. "
+        r"The learning rate .* is most likely too large; try .*, or clip_norm=1 in the optimiser\. "
+        r"The parameters are those of the last step whose loss was finite",
         str(error.value),
     )
-    assert 1 <= int(step[1]) <= n_steps
-    assert np.isfinite(params.vector).all()
-    assert np.isfinite(net.loss(params, 10 * x, y))
+    assert 1 <= int(found[1]) <= n_steps
+    assert np.isfinite(net.loss(training.params, x, y))
+    np.testing.assert_array_equal(params.vector, before)
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"learning_rate": 0.0}, "learning_rate must be a positive number; got 0.0"),
-    ({"learning_rate": -1.0}, "learning_rate must be a positive number; got -1.0"),
-    ({"learning_rate": float("nan")}, "learning_rate must be a positive number; got nan"),
-    ({"learning_rate": float("inf")}, "learning_rate must be a positive number; got inf"),
-    ({"n_steps": 0}, "n_steps must be a positive integer; got 0"),
-    ({"batch_size": 0}, "batch_size must be a positive integer; got 0"),
+    ({}, "give either epochs=, such as 10, or steps=, such as 1000"),
+    ({"steps": 3, "epochs": 3}, "give either epochs=, such as 10, or steps=, such as 1000"),
+    ({"steps": 0}, "steps must be a whole number of at least 1; got 0"),
+    ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
+    ({"batch_size": "all"}, 'batch_size must be a number of rows, "auto" or None; got \'all\''),
+    ({"order": "random"}, 'order must be "shuffled", "sequential" or row numbers; got \'random\''),
+    ({"order": [0, 1]}, "order must hold whole epochs of row numbers, 100 each; got int64, shape (2,)"),
+    ({"order": np.full(100, 100)}, "order must hold row numbers from 0 to 99; got 100 to 100"),
+    ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and below 1; got 1.0"),
+    ({"dropout": [0.1, 0.2]}, "dropout must be one number or one for each of 1 hidden layers; got 2"),
+    ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
+    ({"l2": -1.0}, "l2 must be a finite number >= 0; got -1.0"),
+    ({"validation": (1,)}, "validation must be (x, y), (x, y, sample_weight) or a share of the rows, such as 0.1"),
+    ({"metrics": ["auc"]}, "a metric must be a function or one of accuracy, balanced_accuracy, f1, r2, rmse, mae; "
+     "got 'auc'"),
+    ({"metrics": ["r2"]}, "r2 does not go with binary_cross_entropy; accuracy, balanced_accuracy, f1 do"),
+    ({"optimizer": "adamm"}, "optimizer must be one of 'sgd', 'adam', 'adamw', 'nadam', 'amsgrad', 'rmsprop', "
+     "'adagrad', 'rprop', 'lion', or made by fastbp.optim; got 'adamm'"),
+    ({"class_weight": {7: 1.0}}, "class_weight names 7, which is no label of y; they are [0, 1]"),
+    ({"class_weight": 2}, 'class_weight must be {label: weight} or "balanced"; got 2'),
+    ({"early_stopping": EarlyStopping(monitor="auc"), "epochs": 1},
+     "early stopping watches 'auc', which is no column of the history: epoch, step, loss, data_loss, learning_rate, "
+     "seconds"),
+    ({"callbacks": [3], "epochs": 1},
+     "a callback must be a function of the run or have one of on_start, on_step, on_epoch, on_end; got 3"),
+    ({"opt_state": 3, "epochs": 1}, "opt_state must be that of a TrainResult; got int"),
+    ({"resume": True, "epochs": 1}, "resume=True needs checkpoint=, the folder to go on from"),
 ])  # fmt: skip
-def test_senseless_arguments_are_refused_at_once(options, message):
-    """The call itself refuses them, before the first step is asked for."""
+def test_senseless_arguments_are_refused(options, message):
+    """Each with what was wanted and what came."""
     net = NETWORKS["lecture"]
     x, y = make_data(net)
+    length = {} if {"epochs", "steps"} & set(options) or not options else {"epochs": 1}
     with pytest.raises(InputError) as error:
-        gradient_descent(net, net.init(0), x, y, **{"learning_rate": 0.1, "n_steps": 1, **options})
+        fastbp.train(net, net.init(0), x, y, **length, **options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_bad_numbers_are_named_by_their_row(batch_size):
+    """NaN in x, and a label that is none, wherever the batch has them."""
+    net = NETWORKS["classes"]
+    x, y = make_data(net)
+    x[63, 1] = np.nan
+    with pytest.raises(InputError, match="x must be finite; got nan at row 63, column 1"):
+        fastbp.train(net, net.init(0), x, y, epochs=1, batch_size=batch_size)
+    x[63, 1], y[41] = 0, 4
+    with pytest.raises(InputError, match="y must hold labels 0 to 3.* got 4 at row 41"):
+        fastbp.train(net, net.init(0), x, y, epochs=1, batch_size=batch_size)

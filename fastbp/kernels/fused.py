@@ -9,7 +9,7 @@ from numba import types
 
 from .._jit import Entry, entry, kernel, prange
 from . import sparse
-from .blocks import blocks_of_slots, blocks_of_stretch, loss_sums_at, pack_for_all, sparse_inputs_of_stretch
+from .blocks import blocks_of_slots, blocks_of_stretch, pack_for_all, sparse_inputs_of_stretch
 from .calls import Call, call_at
 from .fields import (
     BLOCKS,
@@ -18,10 +18,8 @@ from .fields import (
     GRADIENT,
     INPUTS,
     MODE,
-    N_PARAMETERS,
     PACK,
     PHASE,
-    SCALE,
     SPARSE_ADDRESS,
     STEP_SIZE,
     STRETCH,
@@ -98,23 +96,6 @@ def serial(
     return run(call, address, pointer(program), first, last)
 
 
-def descend(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, address, program, rate,
-            losses):  # fmt: skip
-    """len(losses) steps of gradient descent on the calling thread, vector -= rate gradient; returns a status.
-
-    losses[t] is the loss before step t, scaled like the gradient and without penalties.
-    """
-    call = call_of(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out)
-    for t in range(losses.size):
-        status = run(call, address, pointer(program), 0, program.size // STEP_SIZE)
-        if status != 0:
-            return status
-        losses[t] = call.totals[loss_sums_at(call.plan)] * call.constants[SCALE]
-        for i in range(call.plan[N_PARAMETERS]):
-            call.vector[i] -= rate * call.out[i]
-    return 0
-
-
 def parallel(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, status, address, n_workers,
              phase, stretch, first, count):  # fmt: skip
     """A step of a program on threads; status[worker] says what was wrong."""
@@ -129,7 +110,6 @@ class Entries(NamedTuple):
     work: Entry
     sparse_work: Entry
     serial: Entry
-    descend: Entry
     parallel: Entry
 
 
@@ -148,6 +128,5 @@ def entries(dtype: np.dtype) -> Entries:
         work=by_address(work),
         sparse_work=by_address(sparse_work),
         serial=entry(n(*arrays, n, array(n), n, n))(serial),
-        descend=entry(n(*arrays, n, array(n), types.float64, array(types.float64)))(descend),
         parallel=entry(types.void(*arrays, array(n), n, n, n, n, n, n), parallel=True)(parallel),
     )

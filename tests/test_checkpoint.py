@@ -1,0 +1,409 @@
+"""Checkpoints: a training goes on bit for bit, and what is damaged, locked or of another run is told."""
+
+import builtins
+import os
+import signal
+import time
+import warnings
+
+import numpy as np
+import pytest
+from processes import run, start
+
+import fastbp
+from fastbp import optim
+from fastbp.callbacks import Callback
+from fastbp.checkpoint import Checkpoints, CheckpointWarning
+from fastbp.errors import CheckpointError
+
+NET = fastbp.MLP((3, 8, 8, 4), activation="tanh", loss="cross_entropy")
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((100, 3)), RNG.integers(4, size=100)
+OPTIONS = {"batch_size": 16, "seed": 3, "optimizer": "adam"}
+RUNS = {
+    "plain": {},
+    "whole batches": {"batch_size": None},
+    "dropout, weights, penalties": {"dropout": 0.3, "sample_weight": RNG.random(100), "l2": 0.01},
+    "average, clipping, schedule": {
+        "optimizer": optim.adamw(optim.one_cycle(0.01, 50), average=0.9, clip_norm=0.5),
+    },
+    "plateau, early stopping": {
+        "optimizer": optim.sgd(optim.reduce_on_plateau(0.5, patience=0, min_delta=0.5), momentum=0.9),
+        "validation": 0.2, "metrics": ["accuracy"], "early_stopping": 3,
+    },
+    "rprop": {"optimizer": optim.rprop(), "batch_size": None},
+    "own order": {"order": RNG.permutation(100)},
+}  # fmt: skip
+
+
+def train(folder=None, resume=True, **options):
+    """With a checkpoint an epoch, because something is to be done at its end."""
+    where = {} if folder is None else {"checkpoint": Checkpoints(folder, every=0), "resume": resume}
+    options = {"epochs": 6, "callbacks": [lambda run: None], **OPTIONS, **where, **options}
+    return fastbp.train(NET, NET.init(0), X, Y, **options)
+
+
+class StopAt(Callback):
+    """Raises what a signal would, after a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step(self, run):
+        if run.step == self.step:
+            raise KeyboardInterrupt
+
+
+def assert_equal_runs(first, second):
+    """Every bit of the results, but for the clock."""
+    np.testing.assert_array_equal(first.params.vector, second.params.vector)
+    np.testing.assert_array_equal(first.opt_state.memory, second.opt_state.memory)
+    assert (first.opt_state.step, first.opt_state.scale) == (second.opt_state.step, second.opt_state.scale)
+    assert list(first.history) == list(second.history)
+    for name in set(first.history) - {"seconds"}:
+        np.testing.assert_array_equal(first.history[name], second.history[name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_resumed_run_is_one_that_never_stopped(name, tmp_path):
+    """Stopped at the start, in the middle and at the end of epochs: parameters, state and history bit for bit."""
+    whole = train(**RUNS[name], snapshots=[2, 20])
+    for step in (1, 3, 7, 8, 21, 35):
+        if step < whole.opt_state.step:
+            with pytest.raises(KeyboardInterrupt):
+                train(tmp_path, **RUNS[name], snapshots=[2, 20], callbacks=[StopAt(step)])
+            assert Checkpoints(tmp_path).latest().meta["training"]["step"] == step
+    resumed = train(tmp_path, **RUNS[name], snapshots=[2, 20])
+    assert_equal_runs(whole, resumed)
+    assert {step: params.vector.tobytes() for step, params in whole.snapshots.items()} == {
+        step: params.vector.tobytes() for step, params in resumed.snapshots.items()
+    }
+    assert_equal_runs(train(tmp_path, **RUNS[name], snapshots=[2, 20]), whole)  # nothing is left to do
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
+    """3 epochs, then 6 with resume, are 6."""
+    train(tmp_path, epochs=3)
+    assert_equal_runs(train(tmp_path, epochs=6), train(epochs=6))
+
+
+def test_the_last_few_are_kept(tmp_path):
+    """As many as asked for, the newest, and each can be read as a model."""
+    with Checkpoints(tmp_path, keep=2, every=0) as checkpoints:
+        for step in range(5):
+            checkpoints.write(step, NET, NET.init(step), {"training": {"step": step}})
+    assert [path.name for path in checkpoints.paths()] == [f"checkpoint-{step:012}.npz" for step in (4, 3)]
+    net, params, _ = fastbp.load(checkpoints.paths()[1])
+    assert net == NET
+    np.testing.assert_array_equal(params.vector, NET.init(3).vector)
+
+
+def test_a_checkpoint_is_due_after_thirty_times_its_duration(monkeypatch, tmp_path):
+    """At least 10 seconds; so at most 1 / 30 of the time goes into them."""
+    now = [0.0]
+    monkeypatch.setattr("fastbp.checkpoint.time.monotonic", lambda: now[0])
+    with Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr("fastbp.saving.save", lambda *args: now.__setitem__(0, now[0] + 2.0))
+        for seconds, is_due in ((9.9, False), (10.1, True)):
+            now[0] = seconds
+            assert checkpoints.is_due is is_due
+        checkpoints.write(1, NET, NET.init(0), {})
+        for seconds, is_due in ((59.9, False), (60.1, True)):
+            now[0] = 12.1 + seconds
+            assert checkpoints.is_due is is_due
+
+
+# -- damage ----------------------------------------------------------------------------------------------
+
+
+def flip(path, bit):
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+def damage(folder, n_flips, seed=0):
+    """How many of n_flips single flipped bits in the newest of two checkpoints are noticed, and the older one used."""
+    train(folder, epochs=2)
+    newest, previous = Checkpoints(folder).paths()[:2]
+    sound, noticed = newest.read_bytes(), 0
+    for bit in np.random.default_rng(seed).integers(8 * len(sound), size=n_flips):
+        flip(newest, int(bit))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = Checkpoints(folder).latest()
+        noticed += found.path == previous and newest.name in str(told[0].message)
+        newest.write_bytes(sound)
+    assert Checkpoints(folder).latest().path == newest
+    return noticed
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+    """50 of 50; the previous checkpoint is used, and the user is told."""
+    assert damage(tmp_path, 50) == 50
+
+
+@pytest.mark.slow
+def test_a_thousand_flipped_bits_are_noticed(tmp_path):
+    """1,000 of 1,000."""
+    assert damage(tmp_path, 1000, seed=1) == 1000
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    """Cut short at any place: the run goes on from the one before, with a warning, to the same end."""
+    train(tmp_path, epochs=2)
+    for path in Checkpoints(tmp_path).paths()[:2]:
+        path.write_bytes(path.read_bytes()[: RNG.integers(1, path.stat().st_size)])
+    with pytest.warns(CheckpointWarning, match=r"every byte of a saved model must be as it was written") as told:
+        resumed = train(tmp_path)
+    assert len(told) == 2
+    assert_equal_runs(resumed, train())
+
+
+def test_nothing_but_damage_is_an_error(tmp_path):
+    """If no checkpoint can be read, nothing is started anew in silence."""
+    train(tmp_path, epochs=1)
+    for path in Checkpoints(tmp_path).paths():
+        path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"none of \d checkpoints can be read: .* Start anew in another folder"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize("operation", ["open", "write", "fsync", "replace"])
+def test_a_failing_disk_leaves_the_previous_checkpoint(operation, tmp_path, monkeypatch):
+    """Fail every k-th operation of a write in turn: an error with the file's name, and the last good one is intact."""
+    with Checkpoints(tmp_path, every=0) as checkpoints:
+        checkpoints.write(1, NET, NET.init(1), {"training": {"step": 1}})
+        n_failed = 0
+        for k in range(1, 20):
+            with monkeypatch.context() as patch:
+                count = fail_at(patch, operation, k)
+                message = written(checkpoints)
+            if count[0] < k:
+                break
+            n_failed += message is not None
+            # The fsync of the folder comes when the file is whole.
+            assert checkpoints.latest().meta["training"]["step"] == (1 if message else 2)
+            assert message in (None, FULL)
+            assert not list(tmp_path.glob(".*tmp"))
+            (tmp_path / "checkpoint-000000000002.npz").unlink(missing_ok=True)
+        assert n_failed >= 1
+        assert message is None
+        np.testing.assert_array_equal(checkpoints.latest().params.vector, NET.init(2).vector)
+
+
+FULL = (
+    "checkpoint-000000000002.npz: the checkpoint cannot be written: No space left on device; the last good checkpoint "
+    "is checkpoint-000000000001.npz"
+)
+
+
+def written(checkpoints):
+    """Write the second checkpoint; returns the error's message without the folder, or None."""
+    try:
+        checkpoints.write(2, NET, NET.init(2), {"training": {"step": 2}})
+    except CheckpointError as error:
+        return str(error).removeprefix(f"{checkpoints.folder}{os.sep}")
+    return None
+
+
+def fail_at(patch, operation, k):
+    """Let the k-th operation of its kind fail; returns how many there were, in a list."""
+    count = [0]
+
+    def failing(real):
+        def call(*args, **options):
+            count[0] += 1
+            if count[0] == k:
+                raise OSError(28, "No space left on device")
+            return real(*args, **options)
+
+        return call
+
+    if operation in ("fsync", "replace"):
+        patch.setattr(f"fastbp.files.os.{operation}", failing(getattr(os, operation)))
+    elif operation == "open":
+        patch.setattr("fastbp.files.open", failing(open), raising=False)
+    else:
+
+        class File:
+            """A file whose writes fail."""
+
+            def __init__(self, *args):
+                self.file = builtins.open(*args)  # noqa: SIM115
+                self.write = failing(self.file.write)
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *exception):
+                self.file.close()
+
+            def __getattr__(self, name):
+                return getattr(self.file, name)
+
+        patch.setattr("fastbp.files.open", File, raising=False)
+    return count
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_training(tmp_path, monkeypatch):
+    """A checkpoint in between that cannot be written is a warning, the last one an error."""
+    whole, real, count = train(), fastbp.saving.save, [0]
+
+    def save(path, *args):
+        count[0] += 1
+        if count[0] == 3:
+            raise OSError(28, "No space left on device")
+        real(path, *args)
+
+    monkeypatch.setattr("fastbp.saving.save", save)
+    with pytest.warns(CheckpointWarning, match="No space left on device.*The training goes on"):
+        assert_equal_runs(train(tmp_path / "a"), whole)
+    count[0] = 2  # the first one of a run
+    with pytest.raises(CheckpointError, match="the checkpoint cannot be written: No space left on device"):
+        train(tmp_path / "b")
+
+
+# -- other runs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"batch_size": 10}, "batch_size is 10, then it was 16. Use the same batch_size, or another folder"),
+    ({"seed": 4}, "seed is 4, then it was 3. Use the same seed, or another folder"),
+    ({"l2": 0.1}, "l2 is 0.1, then it was 0.0. Use the same l2, or another folder"),
+    ({"sample_weight": np.ones(100)},
+     "sample_weight is another one: shape and dtype shape (100,), float32, then none"),
+    ({"optimizer": "sgd"}, None),
+])  # fmt: skip
+def test_a_run_goes_on_as_it_began(options, message, tmp_path):
+    """Other settings or data are refused, by name."""
+    train(tmp_path, epochs=1)
+    with pytest.raises(CheckpointError) as error:
+        train(tmp_path, **options)
+    assert message is None or str(error.value).endswith(message)
+
+
+def test_other_data_are_refused(tmp_path, monkeypatch):
+    """One number that has changed in one of the blocks that are looked at."""
+    train(tmp_path, epochs=1)
+    x = X.copy()
+    x[50, 1] += 1
+    monkeypatch.setitem(globals(), "X", x)
+    with pytest.raises(CheckpointError, match="with the data it started with; x is another one: its values differ"):
+        train(tmp_path)
+
+
+def test_checkpoints_of_another_run_are_not_overwritten(tmp_path):
+    """Without resume, a folder that holds some is refused."""
+    train(tmp_path, epochs=1)
+    with pytest.raises(CheckpointError, match="there are checkpoints of another run; resume it, or choose another"):
+        train(tmp_path, resume=False)
+
+
+HOLD = """
+import sys, time
+from fastbp.checkpoint import Checkpoints
+with Checkpoints(sys.argv[1] if len(sys.argv) > 1 else {folder!r}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_training_a_folder(tmp_path):
+    """A second one is refused, with the number of the process; one that was killed leaves no lock behind."""
+    process = start(HOLD.format(folder=str(tmp_path)))
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(CheckpointError, match=rf"only one training at a time .*; process {process.pid} is using it"):
+        train(tmp_path)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    assert_equal_runs(train(tmp_path), train())
+
+
+# -- real processes --------------------------------------------------------------------------------------
+
+TRAINING = """
+import sys, numpy as np, fastbp
+rng = np.random.default_rng(0)
+net = fastbp.MLP((20, 50, 1), activation="tanh", loss="squared_error")
+x, y = rng.standard_normal((400, 20)), rng.standard_normal((400, 1))
+def train(folder=None, **options):
+    where = {{}} if folder is None else {{"checkpoint": fastbp.Checkpoints(folder, every={every}), "resume": True}}
+    return fastbp.train(net, net.init(0), x, y, batch_size=32, dropout=0.1, n_threads=1, **where, **options)
+"""
+ENDLESS = (
+    TRAINING.format(every=3600)
+    + """
+def ready(run):
+    if run.epoch == 3:
+        print("ready", flush=True)
+train({folder!r}, epochs=10**9, callbacks=[ready])
+"""
+)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_training_with_a_checkpoint(number, code, tmp_path):
+    """Within half a second, with the signal's exit code, and a checkpoint of the step it came at."""
+    process = start(ENDLESS.replace("{folder!r}", repr(str(tmp_path))))
+    with process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        begin = time.monotonic()
+        process.send_signal(number)
+        process.wait(timeout=10)
+        seconds = time.monotonic() - begin
+        process.stderr.read()
+    assert process.returncode in (code, 1 if number == signal.SIGINT else code)
+    assert seconds < 0.5
+    assert Checkpoints(tmp_path).latest().meta["training"]["step"] > 3 * 13
+
+
+# A process that has compiled forks trainings and kills them: as many real processes, without as many imports.
+KILLS = (
+    TRAINING.format(every=0.01)
+    + """
+import os, random, signal, time, warnings
+from fastbp.checkpoint import Checkpoints
+warnings.simplefilter("error")
+folder, n_kills = sys.argv[1], int(sys.argv[2])
+train(epochs=1)
+train(folder + "-warm", epochs=1, callbacks=[lambda run: None])
+random.seed(n_kills)
+last, stalls = -1, 0
+for _ in range(n_kills):
+    child = os.fork()
+    if child == 0:
+        train(folder, epochs=10**9, callbacks=[lambda run: None])
+        os._exit(0)
+    time.sleep(random.uniform(0.005, 0.15))
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    found = Checkpoints(folder).latest()  # a warning would be an error
+    step = -1 if found is None else found.meta["training"]["step"]
+    assert step >= last, "a checkpoint was lost"
+    stalls += step == last
+    last = step
+assert stalls < n_kills / 2, (stalls, n_kills)
+epochs = last // 13 + 2
+assert train(folder, epochs=epochs).params.vector.tobytes() == train(epochs=epochs).params.vector.tobytes()
+print(n_kills, "of", n_kills)
+"""
+)
+
+
+def kill(folder, n):
+    return run(KILLS.replace("sys.argv[1]", repr(str(folder))).replace("sys.argv[2]", str(n)), timeout=300)
+
+
+def test_a_killed_training_goes_on(tmp_path):
+    """kill -9 at 10 random moments: each time it goes on from the last checkpoint, to the bits of a whole run."""
+    assert kill(tmp_path / "run", 10) == "10 of 10\n"
+
+
+@pytest.mark.slow
+def test_a_training_killed_200_times_goes_on(tmp_path):
+    """The same, 200 of 200."""
+    assert kill(tmp_path / "run", 200) == "200 of 200\n"
