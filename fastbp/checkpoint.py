@@ -21,6 +21,7 @@ import numpy as np
 from . import saving
 from .csr import CSR
 from .errors import CheckpointError, FastbpError
+from .feeding import Source
 from .network import MLP
 from .parameters import Parameters
 
@@ -168,19 +169,38 @@ class Checkpoints:
         return None
 
 
-def fingerprint(**arrays: Any) -> dict[str, Any]:
-    """What tells data apart, by name: shape, dtype, and the SHA-256 of 64 blocks of rows at fixed places."""
-    return {name: _fingerprint(array) for name, array in arrays.items() if array is not None}
+def fingerprint(*data: Any, order: np.ndarray | None = None) -> dict[str, Any]:
+    """What tells data apart, by name: shape, dtype, and the SHA-256 of 64 blocks of rows at fixed places.
+
+    data : x, y and sample_weight, or the `Source` of a data set; both give the same.
+    """
+    if isinstance(data[0], Source):
+        source = data[0]
+        blocks = [source.convert(start, source.dataset.read(start, stop)) for start, stop in _blocks(source.n_rows)]
+        parts = [(source.n_rows, [block[i] for block in blocks]) for i in range(len(blocks[0]))]
+    else:
+        parts = [_parts_of(array) for array in data if array is not None]
+    names = ("x", "y", "sample_weight")
+    result = {name: _digest(*part) for name, part in zip(names, parts, strict=False)}
+    return result if order is None else {**result, "order": _digest(*_parts_of(order))}
 
 
-def _fingerprint(array: Any) -> dict[str, Any]:
-    parts = (array.values, array.indices, array.starts) if isinstance(array, CSR) else (array,)
+def _blocks(n: int) -> list[tuple[int, int]]:
+    starts = np.unique(np.linspace(0, max(0, n - BLOCK_ROWS), N_BLOCKS).astype(np.int64))
+    return [(start, min(start + BLOCK_ROWS, n)) for start in starts.tolist()]
+
+
+def _parts_of(array: Any) -> tuple[int, list[np.ndarray]]:
+    if isinstance(array, CSR):
+        return len(array), [array[slice(start, stop)].toarray() for start, stop in _blocks(len(array))]
+    return len(array), [array[start:stop] for start, stop in _blocks(len(array))]
+
+
+def _digest(n: int, blocks: list[np.ndarray]) -> dict[str, Any]:
     digest = hashlib.sha256()
-    for part in parts:
-        starts = np.unique(np.linspace(0, max(0, len(part) - BLOCK_ROWS), N_BLOCKS).astype(np.int64))
-        for start in starts.tolist():
-            digest.update(np.ascontiguousarray(part[start : start + BLOCK_ROWS]).tobytes())
-    return {"shape": list(array.shape), "dtype": str(parts[0].dtype), "sha256": digest.hexdigest()}
+    for block in blocks:
+        digest.update(np.ascontiguousarray(block).tobytes())
+    return {"shape": [n, *blocks[0].shape[1:]], "dtype": str(blocks[0].dtype), "sha256": digest.hexdigest()}
 
 
 def check_same(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:

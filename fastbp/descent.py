@@ -31,7 +31,8 @@ class Descent:
     """Training in steps that write `params` and `state` in place.
 
     x, y, sample_weight : as the door let them in. subset : the rows to train on, int64, all of them by default.
-    order : "shuffled", "sequential", or rows (of the subset), int64, epoch by epoch.
+    order : "shuffled", "sequential", or rows (of the subset), int64, epoch by epoch. fed_rows : of an epoch, where x is
+    room for the next few batches and order says where in it each row is, see `fastbp.feeding`.
     dropout : of the inputs and of each hidden layer, a share of the values in [0, 1).
     """
 
@@ -39,16 +40,16 @@ class Descent:
         self, net: MLP, params: Parameters, x: Any, y: np.ndarray, sample_weight: np.ndarray | None, *,
         state: OptimizerState, batch_size: int | None = None, seed: int = 0, order: Any = "shuffled",
         subset: np.ndarray | None = None, l1: float = 0.0, l2: float = 0.0, dropout: Sequence[float] = (),
-        reduction: str = "mean", n_threads: int | None = None,
+        reduction: str = "mean", n_threads: int | None = None, fed_rows: int | None = None,
     ) -> None:  # fmt: skip
-        n, vector = len(x if subset is None else subset), params.vector
+        n, vector = fed_rows or len(x if subset is None else subset), params.vector
         self.net, self.params, self.state = net, params, state
         self.x, self.y, self.n_rows, self.subset = x, y, n, subset
         self.batch_size = min(batch_size or n, n)
         self.n_batches = math.ceil(n / self.batch_size)
         self.gradient = Parameters(net, np.empty_like(vector))
         self.data = _Arrays(vector, x, y, sample_weight)
-        is_whole = self.batch_size == n == len(x) and isinstance(order, str)
+        is_whole = self.batch_size == n == len(x) and isinstance(order, str) and not fed_rows
         threads, has_dropout = _threads.resolve_threads(n_threads), any(dropout)
         rows_of = [self.batch_size] + ([n % self.batch_size] if n % self.batch_size else [])
         self.batches = [
@@ -75,7 +76,7 @@ class Descent:
         is_shuffled = isinstance(order, str) and order == "shuffled" and self.n_batches > 1
         kind = d.WHOLE if is_whole else d.KEYED if is_shuffled else d.SEQUENTIAL
         if self._order.size:
-            kind = d.GIVEN
+            kind = d.FED if fed_rows else d.GIVEN
         self.entries = d.entries(vector.dtype)
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed, reduction)
@@ -197,11 +198,23 @@ class Descent:
         batch.fields[f.INDICES_ADDRESS : f.HEADER] = *addresses, len(x.indices)
         return *arguments[:3], x.values, *arguments[4:]
 
+    def rows_of_epoch(self) -> tuple[Any, np.ndarray]:
+        """x and y of all rows that are trained on."""
+        rows = slice(None) if self.subset is None else self.subset
+        return self.x[rows], self.y[rows]
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
     # -- errors ----------------------------------------------------------------------------------------
+
+    def data_error(self, status: int) -> FastbpError:
+        """The error that names what the kernels found in the data."""
+        return backprop.data_error(self.net, self.data, status)
 
     def _error(self, status: int, t: int, notes: np.ndarray) -> FastbpError:
         if not status & (d.BAD_LOSS | d.BAD_UPDATE):
-            return backprop.data_error(self.net, self.data, status)
+            return self.data_error(status)
         loss = notes[d.DATA_LOSS] + notes[d.PENALTY]
         where = _first_not_finite(self.net, self.params, self.gradient)
         self.params.vector[...] = self.state.sound

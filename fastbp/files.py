@@ -45,7 +45,7 @@ def read_npy(stream: IO[bytes], n_bytes: int) -> np.ndarray:
 
     Nothing is allocated before the size in the header is known to be the size of the stream.
     """
-    shape, fortran_order, dtype = _read_header(stream)
+    shape, fortran_order, dtype = read_header(stream)
     if dtype.hasobject:
         raise ValueError(f"arrays of Python objects are never read, they would need pickle; got {dtype}")
     declared, present = math.prod(shape) * dtype.itemsize, n_bytes - stream.tell()
@@ -64,7 +64,8 @@ def write_npy(stream: Any, array: np.ndarray) -> None:
     np.lib.format.write_array(stream, array, allow_pickle=False)
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran order, dtype) of a `.npy` stream, which then stands at its data. ValueError."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADER_READERS:
         raise ValueError(f"version 1.0 or 2.0 of the npy format is read; got {version[0]}.{version[1]}")

@@ -11,12 +11,14 @@ import numpy as np
 from . import arrays, csr, optim
 from .data import split
 from .errors import InputError
+from .feeding import Source
 from .metrics import targets_like
 from .network import MLP
 from .parameters import Parameters
 from .schedules import count, number
 
 SMALLEST_BATCH, MOST_STEPS_AN_EPOCH = 32, 1000
+_ROWS_AT_A_TIME = 65_536
 
 
 def as_batch_size(batch_size: Any, n_rows: int) -> int:
@@ -106,8 +108,7 @@ def as_validation(
         return None, None
     if isinstance(validation, int | float):
         labels = targets_like(y, net) if net.loss_function.is_classification else None
-        stratify = labels if labels is not None and labels.ndim == 1 and len(np.unique(labels)) <= len(y) // 2 else None
-        train_rows, rows = split(len(x), float(validation), np.random.default_rng((seed, 2)), stratify)
+        train_rows, rows = _split(labels, len(x), float(validation), seed)
         return train_rows, (x[rows], y[rows], None if weights is None else weights[rows])
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         raise InputError("validation must be (x, y), (x, y, sample_weight) or a share of the rows, such as 0.1")
@@ -115,3 +116,24 @@ def as_validation(
     val_y = arrays.as_targets(validation[1], net, len(val_x), dtype)
     given = validation[2] if len(validation) == 3 else None
     return None, (val_x, val_y, None if given is None else arrays.as_sample_weight(given, len(val_x), dtype))
+
+
+def as_held_out(
+    net: MLP, source: Source, validation: Any, seed: int
+) -> tuple[np.ndarray | None, tuple[Any, np.ndarray, np.ndarray | None] | None]:  # fmt: skip
+    """The same for a data set, whose held-out rows are read into memory."""
+    if not isinstance(validation, int | float) or isinstance(validation, bool):
+        return as_validation(net, None, None, None, validation, seed, source.dtype)
+    labels = None
+    if net.loss_function.is_classification:
+        blocks = range(0, source.n_rows, _ROWS_AT_A_TIME)
+        read = (source.dataset.read(start, min(start + _ROWS_AT_A_TIME, source.n_rows)) for start in blocks)
+        labels = np.concatenate([targets_like(source.convert(0, parts)[1], net) for parts in read])
+    train_rows, rows = _split(labels, source.n_rows, float(validation), seed)
+    x, y, *weights = source.rows(rows)
+    return train_rows, (x, y, weights[0] if weights else None)
+
+
+def _split(labels: np.ndarray | None, n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    can_stratify = labels is not None and labels.ndim == 1 and len(np.unique(labels)) <= n // 2
+    return split(n, share, np.random.default_rng((seed, 2)), labels if can_stratify else None)

@@ -15,8 +15,10 @@ import numpy as np
 from . import arrays, csr, optim, options
 from .callbacks import Callbacks, EarlyStopping, Run
 from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same, fingerprint
+from .datasets import Dataset
 from .descent import Descent
 from .errors import CheckpointError, InputError
+from .feeding import MEMORY, FedDescent, Source
 from .history import History
 from .interrupts import Interrupts
 from .kernels import descent as notes_of
@@ -40,20 +42,21 @@ class TrainResult(NamedTuple):
 
 
 def train(
-    net: MLP, params: Parameters, x: Any, y: Any, *,
+    net: MLP, params: Parameters, x: Any, y: Any = None, *,
     optimizer: Any = "adam", epochs: int | None = None, steps: int | None = None, batch_size: int | str | None = "auto",
     order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0, sample_weight: Any = None,
     class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None, metrics: Sequence[Any] = (),
     early_stopping: EarlyStopping | int | None = None, callbacks: Sequence[Any] = (), snapshots: Sequence[int] = (),
     opt_state: optim.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
-    resume: bool = False, n_threads: int | None = None,
+    resume: bool = False, memory_limit: int | None = None, n_threads: int | None = None,
 ) -> TrainResult:  # fmt: skip
     """Train a network; `params` are left as they are, the trained ones are in the result.
 
     Parameters
     ----------
     x, y, sample_weight, l1, l2 : as in `MLP.value_and_grad`; x may be sparse. The objective of a step is the mean over
-        its batch, weighted by the weights of its samples, plus the penalties.
+        its batch, weighted by the weights of its samples, plus the penalties. Or x alone, a `fastbp.datasets.Dataset`
+        whose rows are read while they are needed, to the same bits, within memory_limit bytes (256 MB by default).
     optimizer : of `fastbp.optim`, or the name of one. epochs or steps : how long, beyond what opt_state has behind it.
     batch_size : rows of a step; "auto" at least 32, and so many that an epoch has at most 1,000 steps; None all rows.
         The last batch of an epoch has the rows that are left.
@@ -79,7 +82,7 @@ def train(
         net, params, x, y, optimizer=optimizer, batch_size=batch_size, order=order, seed=seed, dropout=dropout,
         input_dropout=input_dropout, sample_weight=sample_weight, class_weight=class_weight, l1=l1, l2=l2,
         validation=validation, metrics=metrics, early_stopping=early_stopping, callbacks=callbacks,
-        snapshots=snapshots, opt_state=opt_state, n_threads=n_threads,
+        snapshots=snapshots, opt_state=opt_state, memory_limit=memory_limit, n_threads=n_threads,
     )  # fmt: skip
     last = training.last_step(epochs, steps)
     if checkpoint is None:
@@ -95,39 +98,53 @@ class Training:
     """A run that is prepared, and then goes on step by step; arguments as in `train`."""
 
     def __init__(
-        self, net: MLP, params: Parameters, x: Any, y: Any, *, optimizer: Any = "adam", batch_size: Any = "auto",
+        self, net: MLP, params: Parameters, x: Any, y: Any = None, *, optimizer: Any = "adam", batch_size: Any = "auto",
         order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0,
         sample_weight: Any = None, class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None,
         metrics: Sequence[Any] = (), early_stopping: Any = None, callbacks: Sequence[Any] = (),
-        snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, n_threads: int | None = None,
+        snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, memory_limit: int | None = None,
+        n_threads: int | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(params, Parameters) or params.net.layers != net.layers:
             raise InputError(f"params must be those of {net}, as net.init() returns; got {params!r}")
         self.net, self.params, self.n_threads = net, params.copy(), n_threads
-        x = csr.as_inputs(x, net.n_inputs, params.dtype)
-        y = arrays.as_targets(y, net, len(x), params.dtype)
-        weights = options.as_weights(net, y, sample_weight, class_weight, len(x), params.dtype)
-        subset, self.validation = options.as_validation(net, x, y, weights, validation, seed, params.dtype)
-        n_rows = len(x) if subset is None else len(subset)
         self.state = options.as_state(optimizer, opt_state, self.params)
         settings = {
-            "batch_size": options.as_batch_size(batch_size, n_rows),
             "seed": options.as_seed(seed),
             "l1": arrays.check_penalty("l1", l1),
             "l2": arrays.check_penalty("l2", l2),
             "dropout": options.as_dropout(net, dropout, input_dropout, x),
         }
+        if isinstance(x, Dataset):
+            if not (y is None and sample_weight is None and class_weight is None):
+                raise InputError("a data set brings its own y and sample_weight; give x alone, and no class_weight")
+            source = Source(net, x, params.dtype)
+            subset, self.validation = options.as_held_out(net, source, validation, settings["seed"])
+            make, data = FedDescent, (source,)
+            how = {"memory": MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)}
+            order = order if getattr(x, "shuffle", True) or not isinstance(order, str) else "sequential"
+            n_rows = source.n_rows
+        else:
+            x = csr.as_inputs(x, net.n_inputs, params.dtype)
+            y = arrays.as_targets(y, net, len(x), params.dtype)
+            weights = options.as_weights(net, y, sample_weight, class_weight, len(x), params.dtype)
+            subset, self.validation = options.as_validation(net, x, y, weights, validation, settings["seed"], x.dtype)
+            make, data, how, n_rows = Descent, (x, y, weights), {}, len(x)
+        n_rows = n_rows if subset is None else len(subset)
+        settings["batch_size"] = options.as_batch_size(batch_size, n_rows)
         order = options.as_order(order, n_rows)
-        self.descent = Descent(
-            net, self.params, x, y, weights, state=self.state, order=order, subset=subset, n_threads=n_threads,
+        self.descent = make(
+            net,
+            self.params,
+            *data,
+            state=self.state,
+            order=order,
+            subset=subset,
+            n_threads=n_threads,
             **settings,
-        )  # fmt: skip
-        self.data = {
-            "x": x,
-            "y": y,
-            "sample_weight": weights,
-            "order": order if isinstance(order, np.ndarray) else None,
-        }
+            **how,
+        )
+        self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
         self.settings = {**settings, "dropout": list(settings["dropout"]), "first_step": self.state.step}
         self.metrics = as_metrics(metrics, net)
         if isinstance(early_stopping, int):
@@ -187,6 +204,8 @@ class Training:
                 if self._checkpoints is not None:
                     self._write_checkpoint()
                 raise
+            finally:
+                self.descent.close()
 
     def _next_event(self) -> int:
         """The step up to which nothing but steps is to be done."""
@@ -269,8 +288,7 @@ class Training:
             x, y, weights = self.validation
             loss = self.net.loss(self.params, x, y, sample_weight=weights, n_threads=self.n_threads)
             return {"val_loss": loss, **self._metrics("val_", x, y)}
-        rows = slice(None) if self.descent.subset is None else self.descent.subset
-        return self._metrics("", self.descent.x[rows], self.descent.y[rows]) if self.metrics else {}
+        return self._metrics("", *self.descent.rows_of_epoch()) if self.metrics else {}
 
     def _metrics(self, prefix: str, x: Any, y: np.ndarray) -> dict[str, float]:
         if not self.metrics:
@@ -293,7 +311,7 @@ class Training:
         self._checkpoints, self._meta = checkpoints, meta or {}
         identity = {
             "network": self.net.to_dict(), "dtype": str(self.params.dtype), "optimizer": self.state.optimizer.to_dict(),
-            **self.settings, "data": fingerprint(**self.data),
+            **self.settings, "data": self._fingerprint(),
         }  # fmt: skip
         self._identity = json.loads(json.dumps(identity))  # as it comes back from a file
         if found is None:

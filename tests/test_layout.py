@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import what stands above it, never below.
 ORDER = [
     *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
-    *("files", "tables", "csv_files", "array_files", "data", "saving"),
+    *("files", "tables", "csv_files", "array_files", "data", "datasets", "saving"),
     *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
     *("kernels.fields", "kernels.addresses", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
@@ -35,7 +35,7 @@ ORDER = [
     ),
     *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.descent", "kernels.machine"),
     *("memory", "plan", "workspace", "backprop", "gradcheck"),
-    *("schedules", "optimizers", "optim", "descent", "classifier"),
+    *("schedules", "optimizers", "optim", "descent", "feeding", "classifier"),
     *("metrics", "options", "history", "callbacks", "checkpoint", "interrupts", "training", "task"),
     "peers",
     *("plot", "runs", "preparing", "progress", "config_file", "train_command", "small_commands", "bench", "cli"),

@@ -53,7 +53,7 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
     N_BATCHES,  # of an epoch
     SEED,
     ORDER,  # WHOLE, KEYED, SEQUENTIAL, GIVEN or FED
-    ORDER_AT,  # the given order: rows of one epoch after the other, and from the start again
+    ORDER_AT,  # the given order: rows of one epoch after the other, and from the start again; or of what is fed
     N_ORDER,
     FIRST_FED,  # the step whose batch comes first in what is fed
     SUBSET_AT,  # the rows that are trained on among those of the data, 0 for all
@@ -149,15 +149,16 @@ def choose(table, t, first, last, worker):
         key = key_of_epoch(table[SEED], epoch)
         slots = int64s_at(table[SLOTS] + worker * SHARDS * 8, SHARDS)
         rows_of_epoch(rows, first, table[N_DATA], key, position + first, position + last, slots)
-    elif table[ORDER] == GIVEN:
+    elif table[ORDER] == SEQUENTIAL:
+        for i in range(first, last):
+            rows[i] = position + i
+    else:
         order = int64s_at(table[ORDER_AT], table[N_ORDER])
         start = epoch * table[N_DATA] + position
+        if table[ORDER] == FED:
+            start = (t - table[FIRST_FED]) * table[BATCH]
         for i in range(first, last):
             rows[i] = order[(start + i) % table[N_ORDER]]
-    else:
-        start = position if table[ORDER] == SEQUENTIAL else (t - table[FIRST_FED]) * table[BATCH]
-        for i in range(first, last):
-            rows[i] = start + i
     if table[SUBSET_AT]:
         subset = int64s_at(table[SUBSET_AT], table[N_DATA])
         for i in range(first, last):

@@ -12,10 +12,14 @@ Keys come from Steele, Lea and Flood's finaliser (Fast splittable pseudorandom n
 constants).
 """
 
-import numpy as np
+import functools
 
-from .._jit import kernel
+import numpy as np
+from numba import types
+
+from .._jit import entry, kernel
 from .gemm import smaller
+from .simd import pointer
 
 SHARDS, WINDOW = 64, 64
 FEISTEL_ROUNDS = 4
@@ -131,3 +135,16 @@ def turn(i, by, n):
 def key_of_epoch(seed, epoch):
     """The key of an epoch's order."""
     return mixed(mixed(np.uint64(seed), 0), epoch)
+
+
+def rows_of(rows, n, seed, epoch, first, slots):
+    """The rows at the positions from `first` on of an epoch, as many as there is room for."""
+    key = key_of_epoch(seed, epoch)
+    rows_of_epoch(pointer(rows), 0, n, key, first, first + rows.size, pointer(slots))
+
+
+@functools.cache
+def rows_entry():
+    """`rows_of`, compiled or loaded when first called."""
+    numbers, n = types.Array(types.int64, 1, "C"), types.int64
+    return entry(types.void(numbers, n, n, n, n, numbers))(rows_of)

@@ -1,0 +1,95 @@
+"""A model in the form that another program reads. The ending of the file names the form:
+
+    .npz           all of it, whole or refused; read by `fastbp.load`
+    .safetensors   all of it, as named tensors; read by `load_safetensors`, and by every safetensors library
+    .onnx          the calculation, from x to answers; read by onnxruntime. Needs pip install "fastbp[onnx]"
+    .py            the calculation as a Python file of its own, which needs NumPy alone
+
+Of what goes with a model, the last two hold the task that `fastbp train` wrote, if there is one: they take features in
+their own units and give classes, or numbers in the units of the target.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import files, onnx_files, python_files, safetensors_files, saving
+from .errors import InputError, ModelError
+from .network import MLP
+from .parameters import Parameters
+from .safetensors_files import load_safetensors
+from .task import Task
+
+__all__ = ["FORMATS", "export", "load_safetensors"]
+
+FORMATS = ("npz", "safetensors", "onnx", "py")
+
+
+def export(
+    path: str | os.PathLike[str],
+    net: MLP,
+    params: Parameters,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    format: str | None = None,
+) -> None:
+    """Write network, parameters and what goes with them. Whatever goes wrong, the old file stays as it was.
+
+    meta : as `fastbp.save` takes it. format : one of FORMATS; by default the ending of `path`.
+    InputError for a format, functions, parameters or `meta` that cannot be exported. OSError if the disk refuses.
+    """
+    chosen = _format(path, format)
+    if chosen == "npz":
+        saving.save(path, net, params, meta)
+        return
+    if params.net != net:
+        raise InputError(f"params must be those of {net}; got parameters of {params.net}")
+    net.to_dict()  # refuses functions of the user's own, which no file can hold
+    meta = dict(meta or {})
+    if chosen == "safetensors":
+        parts = safetensors_files.parts(net, params, meta)
+    else:
+        writer = onnx_files if chosen == "onnx" else python_files
+        parts = [writer.content(net, params, _task(net, meta.get("task")))]
+    with files.replacing(path) as file:
+        for part in parts:
+            file.write(part)
+
+
+def _format(path: str | os.PathLike[str], format: str | None) -> str:
+    if format is not None:
+        if format not in FORMATS:
+            raise InputError(f"format must be one of {', '.join(FORMATS)}, or None for the ending; got {format!r}")
+        return format
+    ending = Path(path).suffix
+    if ending.lower().removeprefix(".") not in FORMATS:
+        wanted = ", ".join(f".{name}" for name in FORMATS[:-1])
+        raise InputError(
+            f"{os.fspath(path)}: a model is exported to a file that ends in {wanted} or .{FORMATS[-1]}; "
+            f"got {ending or 'no ending'}"
+        )
+    return ending.lower().removeprefix(".")
+
+
+def _task(net: MLP, meta: Any) -> Task | None:
+    """The task that goes with a model, if any; InputError if it is none that `fastbp train` writes for its network."""
+    if meta is None:
+        return None
+    try:
+        task = Task.from_meta("meta['task']", net, meta)
+        for scale in (task.inputs, task.outputs):
+            if scale is not None:
+                numbers = np.stack([scale.mean, scale.scale]).astype(np.float64, casting="same_kind")
+                assert np.isfinite(numbers).all() and numbers[1].all()
+        assert all(isinstance(text, str) for text in (*task.features, task.target))
+        assert task.classes is None or task.classes.dtype.kind in "biuU"
+        assert (task.classes is not None) == net.loss_function.is_classification
+        assert net.loss_function.link != "sigmoid" or net.n_outputs == 1
+    except (ModelError, TypeError, ValueError, AssertionError) as error:
+        raise InputError("") from error
+    return task
