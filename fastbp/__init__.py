@@ -30,6 +30,7 @@ _HOMES = {
     "Workspace": "workspace",
     "check_grad": "gradcheck",
     "cross_entropy": "classifier",
+    "export": "exporting",
     "load": "saving",
     "save": "saving",
     "set_num_threads": "config",

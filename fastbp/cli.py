@@ -1,4 +1,4 @@
-"""The command line: fastbp train | predict | check | config.
+"""The command line: fastbp train | predict | export | check | bench | config.
 
 Exit codes: 0 done, 1 `check` found a wrong gradient, 2 an error, in one line on stderr, 130 interrupted by Ctrl-C, 143
 terminated by SIGTERM.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,10 @@ _PREDICT_EXAMPLES = """\
 examples:
   fastbp predict --model flowers/model.npz --data new.csv --out answers.csv
   fastbp predict --model flowers/model.npz --data labelled.csv --target species --out answers.csv"""
+_EXPORT_EXAMPLES = """\
+examples:
+  fastbp export --model flowers/model.npz --out flowers.onnx
+  fastbp export --model flowers/model.npz --out flowers.py && python flowers.py < new.csv"""
 _CHECK_EXAMPLES = """\
 examples:
   fastbp check
@@ -65,6 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _failed(f"{where}{error.strerror or error}", 2)
+
+
+def run() -> NoReturn:
+    """The command as a process: ends with the code, after a signal at once."""
+    code = main()
+    sys.stdout.flush()
+    if code > 128:
+        os._exit(code)  # everything is written; taking the interpreter apart would take another third of a second
+    sys.exit(code)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -95,9 +109,10 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
     parser = _Parser(prog="fastbp", description="Train dense neural networks on CPUs and see what they learn.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | predict | check | bench | config")
+    commands = parser.add_subparsers(required=True, metavar="train | predict | export | check | bench | config")
     train = _add_train(commands)
     _add_predict(commands)
+    _add_export(commands)
     _add_check(commands)
     _add_bench(commands)
     config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
@@ -109,7 +124,11 @@ def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser = _add(commands, "train", "train a network and write its model and pictures", _TRAIN, _TRAIN_EXAMPLES)
     parser.set_defaults(command="train_command:run")
     group = parser.add_argument_group("data")
-    group.add_argument("--data", metavar="FILE", help=".csv with a header, .npy or .npz; default: two spirals")
+    group.add_argument(
+        "--data",
+        metavar="FILE",
+        help=".csv with a header, .npy, .npz, .parquet, or a folder of them; default: two spirals",
+    )
     group.add_argument("--target", metavar="NAME", help="column to learn; default: the last one, y in an .npz")
     group.add_argument(
         "--test-fraction", type=_fraction, metavar="F", help="share of rows held out, 0 for none; default 0.2 of a file"
@@ -162,7 +181,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         "--validation", type=_fraction, default=0.0, metavar="F", help="share of the training rows to watch; default 0"
     )
     group.add_argument(
-        "--early-stopping", type=_positive, nargs="?", const=0, metavar="N",
+        "--early-stopping", type=_positive, nargs="?", const=10, metavar="N",
         help="stop after N epochs without a lower validation loss (without --validation: training loss), and keep the "
         "best epoch; 10 if N is left out",
     )  # fmt: skip
@@ -178,6 +197,11 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--resume", action="store_true", help="go on from the last good checkpoint; start anew where there is none"
     )
+    group.add_argument(
+        "--memory-limit", type=_bytes, metavar="SIZE",
+        help="such as 500MB: read the data in pieces and keep them on the disk (in TMPDIR) while training; same result",
+    )  # fmt: skip
+    _add_choice(group, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")
     group.add_argument("--config", metavar="FILE", help="TOML file with options by these names; the command line wins")
 
 
@@ -192,6 +216,18 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", required=True, metavar="FILE", help=".csv, .npy or .npz")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .csv to write")
     parser.add_argument("--target", metavar="NAME", help="column with the right answers: prints how good the model is")
+    _add_choice(parser, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    description = (
+        "Write a trained model for other programs: .onnx for onnxruntime (needs the onnx package), .py as a file that "
+        "needs NumPy alone, .safetensors as named tensors."
+    )
+    parser = _add(commands, "export", "write a trained model for other programs", description, _EXPORT_EXAMPLES)
+    parser.set_defaults(command="small_commands:export")
+    parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx, .py, .safetensors or .npz to write")
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -263,6 +299,20 @@ def _whole(text: str, smallest: int) -> int:
     except (ValueError, OverflowError):
         pass
     raise argparse.ArgumentTypeError(f"must be a whole number of at least {smallest}; got {text!r}")
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes, also written as 500MB, 2GB or 1.5e9."""
+    units = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    number = text.strip().upper().removesuffix("B").rstrip("I")
+    unit = number[-1:] if number[-1:] in units and not number[-1:].isdigit() else ""
+    try:
+        n = int(float(number.removesuffix(unit)) * units[unit])
+    except (ValueError, OverflowError):
+        n = 0
+    if n < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of bytes, such as 500MB or 2GB; got {text!r}")
+    return n
 
 
 def _fraction(text: str) -> float:

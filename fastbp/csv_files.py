@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,22 @@ import numpy as np
 
 from . import files
 from .errors import DataError
-from .tables import Table, Wish, as_float, cell_error, check_target, listed
+from .tables import Table, Wish, as_float, cell_error, checked, joined, listed
 
 _ROWS_AT_A_TIME = 16_384
 
 
 def read_csv(wish: Wish) -> Table:
     """The table in a CSV file: UTF-8, commas, a header."""
+    return checked(with_values(joined(csv_blocks(wish))), wish.bad)
+
+
+def csv_blocks(wish: Wish) -> Iterator[Table]:
+    """The same in parts of some thousand rows, at least one; targets are the text of their cells."""
     with open(wish.path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, skipinitialspace=True, strict=True)
         try:
-            return _csv_table(reader, wish)
+            yield from _csv_blocks(reader, wish)
         except csv.Error as error:
             raise DataError(f"{wish.path}, line {reader.line_num}: not a row of CSV: {error}") from error
         except UnicodeDecodeError as error:
@@ -32,28 +38,31 @@ def read_csv(wish: Wish) -> Table:
             ) from error
 
 
-def _csv_table(reader: Any, wish: Wish) -> Table:
+def _csv_blocks(reader: Any, wish: Wish) -> Iterator[Table]:
     names = _header(reader, wish)
     features, target = wish.pick(names)
-    x, cells, lines = [], [], []
-    for chunk_lines, rows in _chunks(reader, wish.path, len(names)):
-        columns = list(zip(*rows, strict=True))
-        x.append(_numbers([columns[i] for i in features], [names[i] for i in features], chunk_lines, wish))
+    n_rows = 0
+    for chunk_lines, rows in _chunks(reader, wish, len(names)):
+        columns, lines = list(zip(*rows, strict=True)), np.array(chunk_lines)
+        picked = [names[i] for i in features]
+        x, fine = _numbers([columns[i] for i in features], picked, chunk_lines, wish)
+        cells = None
         if target is not None:
-            cells.append(_target_cells(columns[target], names[target], chunk_lines, wish.path))
-        lines.append(np.array(chunk_lines))
-    if not x:
+            cells, filled = _target_cells(columns[target], names[target], chunk_lines, wish)
+            fine &= filled
+        if not fine.all():
+            x, lines, cells = x[fine], lines[fine], None if cells is None else cells[fine]
+        n_rows += len(x)
+        yield Table(
+            names=tuple(picked),
+            x=x,
+            target=cells,
+            target_name=None if target is None else names[target],
+            source=str(wish.path),
+            lines=lines,
+        )
+    if not n_rows:
         raise DataError(f"{wish.path}: at least one row below the header is needed; got none")
-    table = Table(
-        names=tuple(names[i] for i in features),
-        x=np.concatenate(x),
-        target=None if target is None else _typed(np.concatenate(cells)),
-        target_name=None if target is None else names[target],
-        source=str(wish.path),
-        lines=np.concatenate(lines),
-    )
-    check_target(table)
-    return table
 
 
 def _header(reader: Any, wish: Wish) -> list[str]:
@@ -82,19 +91,21 @@ def _are_values(names: list[str]) -> bool:
     return not numbered and all(as_float(name) is not None for name in names)
 
 
-def _chunks(reader: Any, path: Path, n_cells: int) -> Iterator[tuple[list[int], list[list[str]]]]:
+def _chunks(reader: Any, wish: Wish, n_cells: int) -> Iterator[tuple[list[int], list[list[str]]]]:
     """(lines, rows) of thousands of rows at a time; blank lines are allowed at the end only."""
-    lines, rows, blank = [], [], None
+    path, lines, rows, blank = wish.path, [], [], None
     for row in reader:
         if not row:
             blank = blank or reader.line_num
             continue
         if blank:
-            raise DataError(f"{path}, line {blank}: a row must have {n_cells} cells; got a blank line. Remove it")
+            wanted = f"{path}, line {blank}: a row must have {n_cells} cells"
+            wish.bad.found(DataError(f"{wanted}; got a blank line. Remove it"))
+            blank = None
         if len(row) != n_cells:
-            raise DataError(
-                f"{path}, line {reader.line_num}: a row must have {n_cells} cells, as the header; got {len(row)}"
-            )
+            wanted = f"{path}, line {reader.line_num}: a row must have {n_cells} cells, as the header"
+            wish.bad.found(DataError(f"{wanted}; got {len(row)}"))
+            continue
         lines.append(reader.line_num)
         rows.append(row)
         if len(rows) == _ROWS_AT_A_TIME:
@@ -104,32 +115,45 @@ def _chunks(reader: Any, path: Path, n_cells: int) -> Iterator[tuple[list[int], 
         yield lines, rows
 
 
-def _numbers(columns: list[tuple[str, ...]], names: list[str], lines: list[int], wish: Wish) -> np.ndarray:
-    """Cells of the features as an array (rows, n_features) of finite numbers."""
+def _numbers(
+    columns: list[tuple[str, ...]], names: list[str], lines: list[int], wish: Wish
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of the features as an array (rows, n_features), and which rows are finite numbers throughout."""
     try:
         with np.errstate(over="ignore"):
             x = np.array(columns, np.float64).astype(wish.dtype, copy=False)
     except ValueError:
         x = np.array([[as_float(cell, np.nan) for cell in column] for column in columns])
-    bad = np.argwhere(~np.isfinite(x.T))
+        with np.errstate(over="ignore"):
+            x = x.astype(wish.dtype, copy=False)
+    is_bad = ~np.isfinite(x.T)
+    bad = np.argwhere(is_bad)
     if len(bad):
         row, column = bad[0]
-        raise cell_error(f"{wish.path}, line {lines[row]}", names[column], columns[column][row], wish.dtype)
-    return np.ascontiguousarray(x.T)
+        place = f"{wish.path}, line {lines[row]}"
+        wish.bad.found(cell_error(place, names[column], columns[column][row], wish.dtype), int(is_bad.any(1).sum()))
+    return np.ascontiguousarray(x.T), ~is_bad.any(axis=1)
 
 
-def _target_cells(cells: tuple[str, ...], name: str, lines: list[int], path: Path) -> np.ndarray:
+def _target_cells(cells: tuple[str, ...], name: str, lines: list[int], wish: Wish) -> tuple[np.ndarray, np.ndarray]:
+    """The text of the cells, and which of them are filled in."""
     text = np.strings.strip(np.array(cells, np.str_))
     empty = np.flatnonzero(text == "")
     if len(empty):
-        raise DataError(
-            f"{path}, line {lines[empty[0]]}, column {name!r}: every row needs a target; got an empty cell. "
-            "Drop the row or fill it in"
-        )
-    return text
+        place = f"{wish.path}, line {lines[empty[0]]}, column {name!r}"
+        wanted = f"{place}: every row needs a target; got an empty cell. Drop the row or fill it in"
+        wish.bad.found(DataError(wanted), len(empty))
+    return text, text != ""
 
 
-def _typed(text: np.ndarray) -> np.ndarray:
+def with_values(table: Table) -> Table:
+    """The table with targets that are numbers where all their cells are."""
+    if table.target is None or table.target.dtype.kind != "U":
+        return table
+    return replace(table, target=typed(table.target))
+
+
+def typed(text: np.ndarray) -> np.ndarray:
     """Cells as integers if all of them are, else as floats if all of them are, else as they are."""
     for dtype in (np.int64, np.float64):
         try:
@@ -146,31 +170,51 @@ def write_predictions(
     probability: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> None:
-    """A CSV file with a row for each prediction, whole or not there at all.
+    """A CSV file with a row for each prediction, whole or not there at all; see `Predictions`."""
+    with Predictions(path, classes) as file:
+        file.add(prediction, probability)
+
+
+class Predictions:
+    """A CSV file of predictions that grows block by block, as a context; whole in the end, or not there at all.
 
     prediction : (N,) labels or numbers -> column `prediction`; (N, k) -> `prediction_0`, `prediction_1`, ...
     probability : (N, n_classes), or (N,) or (N, 1) for the second of two classes -> a column `probability_<class>` for
         each of `classes`. Floats are written with the digits that give the same value back.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".csv":
-        raise DataError(
-            f"{path}: predictions are written to a file that ends in .csv; got {path.suffix or 'no ending'}"
-        )
-    prediction = np.asarray(prediction)
-    if prediction.ndim == 1:
-        columns = {"prediction": prediction}
-    else:
-        columns = {f"prediction_{k}": column for k, column in enumerate(prediction.T)}
-    if probability is not None and classes is not None:
-        p = probability.reshape(len(prediction), -1)
-        p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
-        columns |= {f"probability_{label}": column for label, column in zip(classes, p.T, strict=True)}
-    with files.replacing(path) as binary:
-        file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
+
+    def __init__(self, path: str | os.PathLike[str], classes: np.ndarray | None = None) -> None:
+        self.path, self.classes, self.n_rows = Path(path), classes, 0
+        if self.path.suffix.lower() != ".csv":
+            raise DataError(
+                f"{self.path}: predictions are written to a file that ends in .csv; "
+                f"got {self.path.suffix or 'no ending'}"
+            )
+
+    def __enter__(self) -> Predictions:
+        self._replacing = files.replacing(self.path)
+        self._file = io.TextIOWrapper(self._replacing.__enter__(), encoding="utf-8", newline="", write_through=True)
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        return self
+
+    def __exit__(self, *exception: Any) -> bool | None:
+        self._file.detach()
+        return self._replacing.__exit__(*exception)
+
+    def add(self, prediction: np.ndarray, probability: np.ndarray | None = None) -> None:
+        """Write some more rows."""
+        prediction = np.asarray(prediction)
+        if prediction.ndim == 1:
+            columns = {"prediction": prediction}
+        else:
+            columns = {f"prediction_{k}": column for k, column in enumerate(prediction.T)}
+        if probability is not None and self.classes is not None:
+            p = probability.reshape(len(prediction), -1)
+            p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
+            columns |= {f"probability_{label}": column for label, column in zip(self.classes, p.T, strict=True)}
+        if not self.n_rows:
+            self._writer.writerow(columns)
         for start in range(0, len(prediction), _ROWS_AT_A_TIME):
             rows = slice(start, start + _ROWS_AT_A_TIME)
-            writer.writerows(zip(*(column[rows].astype(np.str_) for column in columns.values()), strict=True))
-        file.detach()
+            self._writer.writerows(zip(*(column[rows].astype(np.str_) for column in columns.values()), strict=True))
+        self.n_rows += len(prediction)

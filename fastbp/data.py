@@ -5,24 +5,28 @@ Rows are samples, columns are features.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .array_files import read_npy, read_npz
-from .csv_files import read_csv, write_predictions
+from .array_files import npy_blocks, npz_blocks, read_npy, read_npz
+from .csv_files import csv_blocks, read_csv, write_predictions
 from .errors import DataError, InputError, ModelError
-from .tables import Table, Wish, listed, place
+from .parquet_files import parquet_blocks, read_parquet
+from .tables import BadRows, Table, Wish, joined, listed, place
 
 __all__ = [
+    "BadRows",
     "Standardise",
     "Table",
     "encode_labels",
     "encode_with",
+    "read_blocks",
     "read_table",
     "spirals",
     "split",
@@ -62,7 +66,10 @@ def spirals(
 
 # -- files -------------------------------------------------------------------------------------------
 
-_READERS = {".csv": read_csv, ".npy": read_npy, ".npz": read_npz}
+_READERS = {".csv": read_csv, ".npy": read_npy, ".npz": read_npz, ".parquet": read_parquet}
+_BLOCKS = {
+    ".csv": lambda wish, n: csv_blocks(wish), ".npy": npy_blocks, ".npz": npz_blocks, ".parquet": parquet_blocks,
+}  # fmt: skip
 
 
 def read_table(
@@ -72,29 +79,72 @@ def read_table(
     target_required: bool = True,
     columns: Sequence[str] | None = None,
     dtype: Any = np.float64,
+    bad: BadRows | None = None,
 ) -> Table:
-    """Features x in `dtype`, all finite, and the target of a data file.
+    """Features x in `dtype`, all finite, and the target of a data file, or of a folder of such files, by their names.
 
-    .csv   UTF-8, commas, a header; the target is a column. Spaces around a cell do not count.
-    .npy   a 2-D array of numbers, its columns named "0", "1", ...; or 1-D records, named by their fields.
-    .npz   arrays `x` or `X` (N, n) and the target `y`; optionally `names` or `feature_names`, else "0", "1", ...
+    .csv       UTF-8, commas, a header; the target is a column. Spaces around a cell do not count.
+    .npy       a 2-D array of numbers, its columns named "0", "1", ...; or 1-D records, named by their fields.
+    .npz       arrays `x` or `X` (N, n) and the target `y`; optionally `names` or `feature_names`, else "0", "1", ...
+    .parquet   columns of numbers; the target may be text. Needs pyarrow.
 
     target : its column (in an .npz the array); by default the last column (in an .npz `y`).
     target_required : if false, a missing target is no error, and without `target` and `columns` all are features.
     columns : names of the features wanted, in this order, as a saved model knows them; others are not even looked at.
         Columns that have no names are taken by position when there are as many as wanted.
+    bad : what becomes of rows that cannot be used, by default an error.
 
     To predict, pass `columns` and target_required=False; without `target` the target column is not looked at either.
     """
+    options = (target, target_required, columns, dtype, bad or BadRows())
+    parts = [_opened(file, lambda wish: [_READERS[wish.path.suffix.lower()](wish)], options) for file in _files(path)]
+    return _usable(path, joined(itertools.chain.from_iterable(parts)))
+
+
+def read_blocks(
+    path: str | os.PathLike[str],
+    *,
+    target: str | int | None = None,
+    target_required: bool = True,
+    columns: Sequence[str] | None = None,
+    dtype: Any = np.float64,
+    bad: BadRows | None = None,
+    n_rows: int = 16_384,
+) -> Iterator[Table]:
+    """The same in blocks of about n_rows rows, of which only one is in memory; targets of CSV files are their text."""
+    options = (target, target_required, columns, dtype, bad or BadRows())
+    for file in _files(path):
+        yield from _opened(file, lambda wish: _BLOCKS[wish.path.suffix.lower()](wish, n_rows), options)
+
+
+def _files(path: str | os.PathLike[str]) -> list[Path]:
+    """The file itself, or those of a folder that are data, in the order of their names."""
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path}: a data file must end in .csv, .npy or .npz; got {path.suffix or 'no ending'}")
-    wish = Wish(path, None if target is None else str(target), target_required, columns, np.dtype(dtype))
+    if not path.is_dir():
+        if path.suffix.lower() not in _READERS:
+            raise DataError(f"{path}: a data file must end in {_ENDINGS}; got {path.suffix or 'no ending'}")
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in _READERS and file.is_file())
+    if not found:
+        raise DataError(f"{path}: a folder must hold data files, which end in {_ENDINGS}; got none")
+    return found
+
+
+_ENDINGS = ".csv, .npy, .npz or .parquet"
+
+
+def _opened(path: Path, read: Callable[[Wish], Iterable[Table]], options: tuple[Any, ...]) -> Iterator[Table]:
+    target, *rest = options
     try:
-        return reader(wish)
+        yield from read(Wish(path, None if target is None else str(target), *rest[:2], np.dtype(rest[2]), rest[3]))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _usable(path: str | os.PathLike[str], table: Table) -> Table:
+    if not len(table.x):
+        raise DataError(f"{path}: at least one row that can be used is needed; got none")
+    return table
 
 
 # -- labels --------------------------------------------------------------------------------------------
@@ -162,16 +212,34 @@ class Standardise:
     @classmethod
     def fit(cls, x: np.ndarray) -> Standardise:
         """Mean and standard deviation (divided by N) of each column of finite x (N, n); a constant gets scale 1."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        return cls.fit_blocks([x])
+
+    @classmethod
+    def fit_blocks(cls, blocks: Iterable[np.ndarray]) -> Standardise:
+        """The same of rows that come in blocks, in one pass; how they are cut changes no bit.
+
+        Rows are counted off in pieces of 4,096, each with its mean m and its sum of squares s about it. They are merged
+        in turn: m = m_a + d n_b / n, s = s_a + s_b + d^2 n_a n_b / n, d = m_b - m_a. Chan, Golub and LeVeque 1983.
+        """
+        n, mean, squares = 0, np.zeros(()), np.zeros(())
+        low, high = np.array(np.inf), np.array(-np.inf)
+        for piece in _pieces(blocks):
+            n_piece, m = len(piece), piece.mean(axis=0, dtype=np.float64)
+            with np.errstate(over="ignore", invalid="ignore"):
+                d, n = m - mean, n + n_piece
+                squares = squares + np.square(piece - m).sum(axis=0) + d * d * ((n - n_piece) * n_piece / n)
+                mean = mean + d * (n_piece / n)
+            low, high = np.minimum(low, piece.min(axis=0)), np.maximum(high, piece.max(axis=0))
+        with np.errstate(invalid="ignore"):
+            scale = np.sqrt(squares / n)
         # Rounding leaves a constant such as 0.1 with a tiny deviation, which must not blow up what differs from it.
-        scale[x.min(axis=0) == x.max(axis=0)] = 1.0
+        scale[low == high] = 1.0
         scale[scale == 0] = 1.0
         wild = np.flatnonzero(~np.isfinite(scale))
         if len(wild):
             raise DataError(
                 f"features must have a finite standard deviation; column {wild[0]} has values up to "
-                f"{np.abs(x[:, wild[0]]).max():g}. Rescale it"
+                f"{max(abs(low[wild[0]]), abs(high[wild[0]])):g}. Rescale it"
             )
         return cls(mean, scale)
 
@@ -181,6 +249,24 @@ class Standardise:
             raise ModelError(f"the standardisation is for {len(self.mean)} features; got x of shape {x.shape}")
         with np.errstate(over="ignore"):  # an infinity is found at the door, which names its row
             return ((x - self.mean) / self.scale).astype(dtype, copy=False)
+
+
+_PIECE = 4096
+
+
+def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The rows of all blocks in float64, _PIECE at a time, and those that are left."""
+    rest: list[np.ndarray] = []
+    for block in blocks:
+        rest.append(block)
+        if sum(map(len, rest)) >= _PIECE:
+            rows = rest[0] if len(rest) == 1 else np.concatenate(rest)
+            whole = len(rows) // _PIECE * _PIECE
+            for start in range(0, whole, _PIECE):
+                yield rows[start : start + _PIECE].astype(np.float64)
+            rest = [rows[whole:]] if whole < len(rows) else []
+    if rest:
+        yield np.concatenate(rest).astype(np.float64)
 
 
 # -- splitting -----------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ for a message. `read` is called from one thread at a time, though not always the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -58,7 +59,6 @@ class NpyRows:
         self.shape, self.n_rows = shape, shape[0] if shape else 0
         self._row_bytes = math.prod(shape[1:]) * self.dtype.itemsize
         if not shape or (fortran_order and len(shape) > 1) or self.dtype.kind not in "buif":
-            os.close(self._descriptor)
             raise DataError(
                 f"{path}: rows of numbers in C order are wanted; got shape {shape}, {self.dtype}"
                 f"{', in Fortran order' if fortran_order else ''}. Save it again with np.save(path, "
@@ -66,7 +66,6 @@ class NpyRows:
             )
         declared = self._start + self.n_rows * self._row_bytes
         if declared != self._state[0]:
-            os.close(self._descriptor)
             raise DataError(f"{path}: its header says {declared} bytes; the file has {self._state[0]}")
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -188,14 +187,14 @@ NEAR = 16  # rows between two wanted ones that are read along rather than left o
 def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert: Any) -> np.ndarray:
     """Read the given rows into the arrays `out`, as they lie in the file; returns where each of them is there.
 
-    Rows that lie near each other are read at once, by `read_into` where the data set has it: it fills arrays with rows as
-    they are, and says whether it could. convert(start, parts) makes what `read` gives fit the arrays.
+    Rows that lie near each other are read at once, by `read_into` where the data set has it: it fills arrays with rows
+    as they are, and says whether it could. convert(start, parts) makes what `read` gives fit the arrays.
     """
     order = np.argsort(rows, kind="stable")
     sorted_rows, places = rows[order], np.empty(len(rows), np.int64)
     cuts = [0, *(np.flatnonzero(np.diff(sorted_rows) > NEAR) + 1).tolist(), len(rows)]
     read_into = getattr(dataset, "read_into", None)
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in itertools.pairwise(cuts):
         start, stop = int(sorted_rows[first]), int(sorted_rows[last - 1]) + 1
         room = [array[first:last] for array in out]
         if stop - start == last - first and read_into is not None and read_into(start, room):

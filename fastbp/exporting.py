@@ -11,6 +11,7 @@ their own units and give classes, or numbers in the units of the target.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import files, onnx_files, python_files, safetensors_files, saving
+from .data import Standardise
 from .errors import InputError, ModelError
 from .network import MLP
 from .parameters import Parameters
@@ -81,15 +83,31 @@ def _task(net: MLP, meta: Any) -> Task | None:
     if meta is None:
         return None
     try:
-        task = Task.from_meta("meta['task']", net, meta)
-        for scale in (task.inputs, task.outputs):
-            if scale is not None:
-                numbers = np.stack([scale.mean, scale.scale]).astype(np.float64, casting="same_kind")
-                assert np.isfinite(numbers).all() and numbers[1].all()
-        assert all(isinstance(text, str) for text in (*task.features, task.target))
-        assert task.classes is None or task.classes.dtype.kind in "biuU"
-        assert (task.classes is not None) == net.loss_function.is_classification
-        assert net.loss_function.link != "sigmoid" or net.n_outputs == 1
-    except (ModelError, TypeError, ValueError, AssertionError) as error:
-        raise InputError("") from error
-    return task
+        task = Task.from_meta("meta", net, meta)
+        task = dataclasses.replace(task, inputs=_scale(task.inputs), outputs=_scale(task.outputs))
+        is_text = all(isinstance(name, str) for name in (*task.features, task.target))
+        if is_text and _has_answers_of(task, net):
+            return task
+    except (ModelError, AttributeError, TypeError, ValueError):
+        pass
+    raise InputError(
+        f"meta['task'] must be that of a model by `fastbp train`: features, target, mean, scale, and classes or "
+        f"target_mean and target_scale, for {net}; got {meta!r:.200}. Leave it out to export the network alone"
+    )
+
+
+def _scale(scale: Standardise | None) -> Standardise | None:
+    """In float64; ValueError for what is no standardisation."""
+    if scale is None:
+        return None
+    mean, deviation = scale.mean.astype(np.float64, casting="same_kind"), scale.scale.astype(np.float64)
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+        raise ValueError("a mean or scale that is not finite, or a scale of zero")
+    return Standardise(mean, deviation)
+
+
+def _has_answers_of(task: Task, net: MLP) -> bool:
+    """Classes for outputs that are those of classes, numbers for others."""
+    if task.classes is None:
+        return not net.loss_function.is_classification and task.outputs.scale.shape == task.outputs.mean.shape
+    return task.classes.dtype.kind in "biuU" and (net.loss_function.link == "softmax" or net.n_outputs == 1)

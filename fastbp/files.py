@@ -55,7 +55,7 @@ def read_npy(stream: IO[bytes], n_bytes: int) -> np.ndarray:
         raise ValueError(f"at most {MAX_ARRAY_BYTES} bytes are read; the header says {declared}")
     if declared == 0:
         return np.empty(shape, dtype)
-    flat = _read_exactly(stream, declared).view(dtype)
+    flat = read_exactly(stream, declared).view(dtype)
     return flat.reshape(shape[::-1]).T if fortran_order else flat.reshape(shape)
 
 
@@ -75,7 +75,8 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"its header cannot be read: {error}") from error
 
 
-def _read_exactly(stream: Any, n_bytes: int) -> np.ndarray:
+def read_exactly(stream: Any, n_bytes: int) -> np.ndarray:
+    """The next n_bytes bytes; ValueError if there are fewer."""
     memory = np.empty(n_bytes, np.uint8)
     filled = 0
     while filled < n_bytes:

@@ -90,7 +90,7 @@ class _Graph:
 
     def constant(self, name: str, array: np.ndarray) -> str:
         """A constant array."""
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
 
     def cast(self, value: str, dtype: Any, **options: Any) -> str:

@@ -35,6 +35,7 @@ from .schedules import (
     step,
     warmup_cosine,
 )
+from .scipy_objective import scipy_objective
 
 __all__ = [
     "Optimizer",
@@ -55,6 +56,7 @@ __all__ = [
     "reduce_on_plateau",
     "rmsprop",
     "rprop",
+    "scipy_objective",
     "sgd",
     "step",
     "warmup_cosine",

@@ -108,7 +108,7 @@ def as_validation(
         return None, None
     if isinstance(validation, int | float):
         labels = targets_like(y, net) if net.loss_function.is_classification else None
-        train_rows, rows = _split(labels, len(x), float(validation), seed)
+        train_rows, rows = split_rows(labels, len(x), float(validation), seed)
         return train_rows, (x[rows], y[rows], None if weights is None else weights[rows])
     if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         raise InputError("validation must be (x, y), (x, y, sample_weight) or a share of the rows, such as 0.1")
@@ -129,11 +129,12 @@ def as_held_out(
         blocks = range(0, source.n_rows, _ROWS_AT_A_TIME)
         read = (source.dataset.read(start, min(start + _ROWS_AT_A_TIME, source.n_rows)) for start in blocks)
         labels = np.concatenate([targets_like(source.convert(0, parts)[1], net) for parts in read])
-    train_rows, rows = _split(labels, source.n_rows, float(validation), seed)
+    train_rows, rows = split_rows(labels, source.n_rows, float(validation), seed)
     x, y, *weights = source.rows(rows)
     return train_rows, (x, y, weights[0] if weights else None)
 
 
-def _split(labels: np.ndarray | None, n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(labels: np.ndarray | None, n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and those to validate on, the classes split alike where that can be."""
     can_stratify = labels is not None and labels.ndim == 1 and len(np.unique(labels)) <= n // 2
     return split(n, share, np.random.default_rng((seed, 2)), labels if can_stratify else None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +13,11 @@ import numpy as np
 from . import data, optim
 from .errors import DataError
 from .network import MLP
-from .options import MOST_STEPS_AN_EPOCH, SMALLEST_BATCH
+from .options import MOST_STEPS_AN_EPOCH, SMALLEST_BATCH, split_rows
 from .parameters import Parameters
-from .tables import Table
-from .task import Task, default_loss, make_task, n_outputs
+from .streaming import FileRows, stream
+from .tables import BadRows, Table
+from .task import Task, codes_of, default_loss, make_task, n_outputs
 from .training import Training
 
 
@@ -36,7 +39,6 @@ SPIRALS = Defaults((100,), "sigmoid", False, "lecture", "sgd", 10.0, 1000, 0.0)
 # Of sigmoid, tanh and relu with rates from 0.01 to 1, tried on 20 splits of breast_cancer, 4 of digits, 5 of diabetes:
 # never below 0.955 and 0.966, and among the best on diabetes, where many others diverge.
 FILES = Defaults((100,), "tanh", True, None, "sgd", 0.03, 50, 0.2)
-EARLY_STOPPING = 10  # epochs of patience
 _SHARE_WARMUP, _N_FALLS, _LAST_SHARE = 0.05, 3, 0.01  # of schedules that need more than a rate and a length
 
 
@@ -47,17 +49,27 @@ class Rows(NamedTuple):
     y: np.ndarray
     original: np.ndarray
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows it has."""
+        return len(self.x)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """x and y, as one block."""
+        yield self.x, self.y
+
 
 class Prepared(NamedTuple):
     """Everything that `fastbp train` starts from."""
 
     net: MLP
     task: Task
-    train: Rows
-    held_out: Rows | None
+    train: Rows | FileRows
+    held_out: Rows | FileRows | None
     training: Training
     n_steps: int
     in_effect: dict[str, Any]  # options, with what was chosen for those that were not given
+    left_out: str  # what is to be said of bad rows
 
     @property
     def params(self) -> Parameters:
@@ -71,44 +83,80 @@ class Prepared(NamedTuple):
 
     def evaluate(self, n_threads: int | None) -> dict[str, float]:
         """Loss and scores of the parameters as they are, on the training rows, and scores on the held-out ones."""
-        values = {"loss": self.net.loss(self.params, self.train.x, self.train.y, n_threads=n_threads)}
+        values = {"loss": self._loss(n_threads)}
         for prefix, rows in (("", self.train), ("held_out_", self.held_out)):
             if rows is not None:
-                scores = self.task.scores(self.net, self.params, rows.x, rows.y, n_threads=n_threads)
+                y_pred = [self.net.predict(self.params, x, n_threads=n_threads) for x, _ in rows.blocks()]
+                scores = self.task.score(np.concatenate(y_pred), rows.y)
                 values |= {prefix + name: value for name, value in scores.items()}
         return values
 
+    def _loss(self, n_threads: int | None) -> float:
+        sums = [self.net.loss(self.params, x, y, reduction="sum", n_threads=n_threads) for x, y in self.train.blocks()]
+        return sum(sums) / self.train.n_rows
 
-def prepare(args: argparse.Namespace) -> Prepared:
-    """From the options of `fastbp train`. DataError and InputError for what cannot be used."""
+
+def prepare(args: argparse.Namespace, folder: Path) -> Prepared:
+    """From the options of `fastbp train`. DataError and InputError for what cannot be used.
+
+    folder : where data larger than --memory-limit are kept while it runs.
+    """
     defaults = SPIRALS if args.data is None else FILES
     chosen = {name: getattr(args, name, None) for name in Defaults._fields}
     wanted = defaults._replace(**{name: value for name, value in chosen.items() if value is not None})
     if args.optimizer is not None and args.learning_rate is None:
         wanted = wanted._replace(learning_rate=optim.as_optimizer(args.optimizer).schedule.rate)
 
-    table = _spirals(args.samples, args.seed) if args.data is None else data.read_table(args.data, target=args.target)
-    loss = args.loss or default_loss(table)
-    task, train, held_out = _split(table, loss, wanted.test_fraction, args.seed, args.dtype)
+    bad = BadRows(skip=args.on_bad_rows == "skip")
+    task, train, held_out = _data(args, wanted, folder, bad)
+    loss = args.loss or task.loss
 
     sizes = (len(task.features), *wanted.hidden, n_outputs(task, loss))
     net = MLP(sizes, activation=wanted.activation, loss=loss, bias=wanted.bias)
     params = net.init(args.seed, dtype=args.dtype, scheme=wanted.scheme)
-    n_train = len(train.x)
+    n_train = train.n_rows
     if args.validation:
-        n_train -= len(data.split(n_train, args.validation, 0)[1])
+        n_train = len(split_rows(None if task.classes is None else train.y, n_train, args.validation, args.seed)[0])
     batch_size = args.batch_size
     if batch_size is None:
         batch_size = n_train if args.data is None else max(SMALLEST_BATCH, math.ceil(n_train / MOST_STEPS_AN_EPOCH))
     n_steps = args.steps or wanted.epochs * math.ceil(n_train / batch_size)
-    patience = args.early_stopping
+    given = (train,) if isinstance(train, FileRows) else (train.x, train.y)
     training = Training(
-        net, params, train.x, train.y, optimizer=_optimizer(args, wanted, n_steps), batch_size=batch_size,
-        seed=args.seed, dropout=args.dropout, l1=args.l1, l2=args.l2, validation=args.validation or None,
-        early_stopping=EARLY_STOPPING if patience == 0 else patience, n_threads=args.threads,
+        net, params, *given, memory_limit=args.memory_limit, optimizer=_optimizer(args, wanted, n_steps),
+        batch_size=batch_size, seed=args.seed, dropout=args.dropout, l1=args.l1, l2=args.l2,
+        validation=args.validation or None,
+        early_stopping=args.early_stopping, n_threads=args.threads,
     )  # fmt: skip
     in_effect = {**wanted._asdict(), "loss": loss, "batch_size": batch_size, "steps": n_steps}
-    return Prepared(net, task, train, held_out, training, n_steps, in_effect)
+    return Prepared(net, task, train, held_out, training, n_steps, in_effect, bad.report())
+
+
+def _data(
+    args: argparse.Namespace, wanted: Defaults, folder: Path, bad: BadRows
+) -> tuple[Task, Rows | FileRows, Rows | FileRows | None]:  # fmt: skip
+    """The task and the two parts of the data, in memory or, with a limit, on the disk."""
+
+    def loss_of(table: Table) -> str:
+        return args.loss or default_loss(table)
+
+    def parts_of(table: Table, loss: str) -> tuple[np.ndarray, np.ndarray | None]:
+        return _parts(table, loss, wanted.test_fraction, args.seed)
+
+    if args.data is not None and args.memory_limit is not None:
+        return stream(args.data, args.target, folder, args.dtype, bad, loss_of, parts_of)
+    if args.data is None:
+        table = _spirals(args.samples, args.seed)
+    else:
+        table = data.read_table(args.data, target=args.target, bad=bad)
+    loss = loss_of(table)
+    train_rows, test_rows = parts_of(table, loss)
+    task = make_task(table, loss, train_rows)
+    x, y = task.encode_inputs(table, args.dtype), task.encode_target(table)
+    if test_rows is None:
+        return task, Rows(x, y, table.x), None
+    train, held_out = (Rows(x[rows], y[rows], table.x[rows]) for rows in (train_rows, test_rows))
+    return task, train, held_out
 
 
 def _optimizer(args: argparse.Namespace, wanted: Defaults, n_steps: int) -> optim.Optimizer:
@@ -144,19 +192,14 @@ def _spirals(n: int, seed: int) -> Table:
     return Table(("x1", "x2"), x, y, "spiral", "two spirals")
 
 
-def _split(table: Table, loss: str, fraction: float, seed: int, dtype: str) -> tuple[Task, Rows, Rows | None]:
-    """The task, with scales of the training rows alone, and the two parts; no second one for a fraction of 0."""
+def _parts(table: Table, loss: str, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows to train on and those to hold out, None for a fraction of 0; classes are split alike."""
+    n = len(table.x)
     if fraction == 0:
-        task = make_task(table, loss)
-        return task, Rows(task.encode_inputs(table, dtype), task.encode_target(table), table.x), None
-    if len(table.x) < 2:
+        return np.arange(n), None
+    if n < 2:
         raise DataError(f"{table.source}: at least 2 rows are needed to hold some out; got 1. Use --test-fraction 0")
     # Not the seed itself, with which the weights are drawn.
     rng = np.random.default_rng((seed, 1))
-    whole = make_task(table, loss)
-    y = whole.encode_target(table)
-    in_train, in_test = data.split(len(table.x), fraction, rng, None if whole.classes is None else y)
-    task = make_task(table, loss, in_train)
-    x, y = task.encode_inputs(table, dtype), task.encode_target(table)
-    train, held_out = (Rows(x[rows], y[rows], table.x[rows]) for rows in (in_train, in_test))
-    return task, train, held_out
+    codes = codes_of(table, loss)
+    return data.split(n, fraction, rng, codes)

@@ -32,8 +32,8 @@ def content(net: MLP, params: Parameters, task: Task | None) -> bytes:
         )
     used = [a.name for a in net.activations] + [net.loss_function.link]
     sections = [
-        _head(net, task, imports=["base64", "csv", *(["math"] if "gelu" in used else []), "sys"]),
-        _constants(net, params, task),
+        _head(net, task, imports=["base64", "csv", *(["math"] if "gelu" in used else []), "sys"])
+        + _constants(net, params, task),
         _forward(net, task),
         _predict(net, task),
         _logits(net),
@@ -43,9 +43,8 @@ def content(net: MLP, params: Parameters, task: Task | None) -> bytes:
         _DECODER if net.bias else _DECODER_WITHOUT_BIASES,
     ]
     numbers = np.ascontiguousarray(params.vector, params.dtype.newbyteorder("<"))
-    weights = f'PARAMETERS = """\n{base64.encodebytes(numbers.data).decode()}"""\n{_names(net)} = decoded(PARAMETERS)\n'
-    end = 'if __name__ == "__main__":\n    main()\n'
-    return "\n\n".join([*(f"{section.strip()}\n" for section in sections), f"{weights}\n{end}"]).encode()
+    end = _END.format(base64.encodebytes(numbers.tobytes()).decode(), "WEIGHTS, BIASES" if net.bias else "WEIGHTS")
+    return "\n\n".join(f"{section.strip()}\n" for section in [*sections, end]).encode()
 
 
 # -- constants -----------------------------------------------------------------------------------------
@@ -54,13 +53,14 @@ def content(net: MLP, params: Parameters, task: Task | None) -> bytes:
 def _head(net: MLP, task: Task | None, imports: list[str]) -> str:
     forward, predict = _meaning(net, task)
     return f'''
-"""Predictions of a trained network: {net}. Written by fastbp {__version__}; needs NumPy alone.
+"""Predictions of a trained network, written by fastbp {__version__}. Needs NumPy alone.
 
+    network     {net}
+    x           rows of {net.n_inputs} numbers{", FEATURES in their own units" if task else ""}
     forward(x)  {forward}
     predict(x)  {predict}
 
-x are rows of {net.n_inputs} numbers{", FEATURES in their own units" if task else ""}. As a program it reads rows from
-stdin, numbers between commas, and prints a prediction a line:
+As a program it reads rows from stdin, numbers between commas, and prints a prediction a line:
 
     python this_file.py < rows.csv
 """
@@ -68,6 +68,7 @@ stdin, numbers between commas, and prints a prediction a line:
 {chr(10).join(f"import {name}" for name in imports)}
 
 import numpy as np
+
 '''
 
 
@@ -76,12 +77,12 @@ def _meaning(net: MLP, task: Task | None) -> tuple[str, str]:
     n = net.n_outputs
     if not net.loss_function.is_classification:
         unit = ", in the units of the target" if task else ""
-        return f"the predicted numbers, (N, {n}){unit}", f"the same{', (N,)' if task and n == 1 else ''}"
-    label = "of CLASSES" if task else "as integers"
+        return f"the predicted numbers, (N, {n}){unit}", f"what forward gives{', (N,)' if task and n == 1 else ''}"
+    label = "of CLASSES" if task else "class, as a whole number"
     if net.loss_function.link == "softmax":
-        return f"probabilities of the classes, (N, {n})", f"the most probable class, {label}, (N,)"
+        return f"probabilities of the classes, (N, {n})", f"the most probable {label}, (N,)"
     if n == 1:
-        return "probabilities of class 1, (N, 1)", f"the more probable class, {label}, (N,)"
+        return "probabilities of class 1, (N, 1)", f"the more probable {label}, (N,)"
     return f"probabilities of yes, (N, {n})", f"1 for yes and 0 for no, (N, {n})"
 
 
@@ -98,7 +99,7 @@ def _constants(net: MLP, params: Parameters, task: Task | None) -> str:
 
 
 def _array(values: np.ndarray) -> str:
-    return f"np.array({_literal(values.tolist())}, {values.dtype.str!r})"
+    return f'np.array({_literal(values.tolist())}, "{values.dtype.str}")'
 
 
 def _literal(values: list[Any]) -> str:
@@ -115,10 +116,6 @@ def _literal(values: list[Any]) -> str:
     return "[\n" + textwrap.indent("\n".join([*lines, line]), "    ") + "\n]"
 
 
-def _names(net: MLP) -> str:
-    return "WEIGHTS, BIASES" if net.bias else "WEIGHTS"
-
-
 # -- functions of the network ----------------------------------------------------------------------------
 
 
@@ -132,7 +129,7 @@ def _forward(net: MLP, task: Task | None) -> str:
         body = f"    return {response}\n"
     else:
         body = f'    with np.errstate(all="ignore"):\n        return {response}\n'
-    return f'def forward(x):\n    """{text[0].upper()}{text[1:]}."""\n{body}'
+    return f'def forward(x):\n    """{_sentence(text)}"""\n{body}'
 
 
 def _predict(net: MLP, task: Task | None) -> str:
@@ -147,8 +144,11 @@ def _predict(net: MLP, task: Task | None) -> str:
     if task is not None and task.classes is not None:
         answer = f"CLASSES[{answer}]"
     text = _meaning(net, task)[1]
-    text = text if text != "the same" else "what forward gives"
-    return f'def predict(x):\n    """{text[0].upper()}{text[1:]}."""\n    return {answer}\n'
+    return f'def predict(x):\n    """{_sentence(text)}"""\n    return {answer}\n'
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _logits(net: MLP) -> str:
@@ -158,7 +158,7 @@ def _logits(net: MLP) -> str:
         z = f"a @ WEIGHTS[{i}]" + (f" + BIASES[{i}]" if net.bias else "")
         if i < len(net.activations):
             activation = net.activations[i]
-            value = _CALLS.get(activation.name, f"{activation.name}({{z}})").format(z=z, p=activation.parameter)
+            value = _CALLS.get(activation.name, f"{activation.name}({{z}})").format(z=z, p=float(activation.parameter))
             lines.append(f"        a = {value}")
         else:
             lines.append(f"        return {z}")
@@ -167,7 +167,7 @@ def _logits(net: MLP) -> str:
 
 def _inputs(net: MLP, task: Task | None) -> str:
     text = "Standardised rows" if task else "Rows"
-    scaled = "(x - MEAN) / SCALE" if task else "x"
+    scaled = "((x - MEAN) / SCALE)" if task else "x"
     return f'''
 def inputs(x):
     """{text} as an array of DTYPE; ValueError if they are not {net.n_inputs} finite numbers each."""
@@ -175,7 +175,7 @@ def inputs(x):
     if x.ndim != 2 or x.shape[1] != {net.n_inputs}:
         raise ValueError(f"x must have shape (N, {net.n_inputs}); got {{x.shape}}")
     with np.errstate(all="ignore"):
-        a = ({scaled}).astype(DTYPE)
+        a = {scaled}.astype(DTYPE)
     bad = np.argwhere(~np.isfinite(a))
     if len(bad):
         row, column = bad[0]
@@ -183,7 +183,7 @@ def inputs(x):
             f"x must be finite and fit {{DTYPE.__name__}}; got {{x[row, column]}} in row {{row}}, column {{column}}"
         )
     return a
-'''.replace("(x).astype", "x.astype")
+'''
 
 
 def _is_named(task: Task | None) -> bool:
@@ -310,4 +310,12 @@ def main():
                 columns, n_cells = [names.index(name) for name in FEATURES], len(names)
                 continue
         {_READ_ROW.strip()}
+'''
+_END = '''
+PARAMETERS = """
+{}"""
+{} = decoded(PARAMETERS)
+
+if __name__ == "__main__":
+    main()
 '''

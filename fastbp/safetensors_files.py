@@ -82,7 +82,7 @@ def parts(net: MLP, params: Parameters, meta: Mapping[str, Any]) -> list[bytes |
 def load_safetensors(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dict[str, Any]]:
     """(net, params, meta) of a .safetensors file that `fastbp.export` wrote. ModelError, naming it, for any other.
 
-    Nothing is allocated before the header is known to tell the truth about sizes, and no tensor twice.
+    No tensor is allocated before the header is known to tell the truth about all sizes, and none twice.
     """
     path = Path(path)
     try:
@@ -91,7 +91,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dic
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except _UNREADABLE as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ModelError(
             f"{path}: a .safetensors file written by fastbp.export is wanted; {reason}. Export or copy it again"
         ) from error
@@ -138,9 +138,10 @@ def _read_header(file: IO[bytes], n_bytes: int) -> tuple[dict[str, Any], int]:
     if length > MAX_HEADER_BYTES:
         raise ValueError(f"its header has {length} bytes; at most {MAX_HEADER_BYTES} are read")
     content = file.read(length)
+    end = content.rfind(b"}")
+    if content[:1] != b"{" or content.count(b" ", end) != length - end - 1:  # before any copy is made
+        raise ValueError("its header must be a dict in JSON")
     header = json.loads(content.decode(), object_pairs_hook=_without_twins)
-    if not isinstance(header, dict):
-        raise ValueError("its header must be a dict")
     return header, 8 + length
 
 

@@ -1,4 +1,4 @@
-"""`fastbp predict`, `fastbp check` and `fastbp config`."""
+"""`fastbp predict`, `fastbp export`, `fastbp check` and `fastbp config`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 
 import numpy as np
 
-from . import data, saving
+from . import data, exporting, saving
 from .config import show_config
+from .csv_files import Predictions, with_values
 from .gradcheck import check_grad
 from .network import MLP
 from .runs import naming
+from .tables import BadRows
 from .task import Task
 
 
@@ -18,15 +20,30 @@ def predict(args: argparse.Namespace) -> int:
     """Write the model's answers for the rows of a file; with a target, print how good they are."""
     net, params, meta = saving.load(args.model)
     task = Task.from_meta(args.model, net, meta.get("task"))
-    table = data.read_table(
-        args.data, target=args.target, target_required=args.target is not None, columns=task.features
+    bad, encoded, predicted = BadRows(skip=args.on_bad_rows == "skip"), [], []
+    blocks = data.read_blocks(
+        args.data, target=args.target, target_required=args.target is not None, columns=task.features, bad=bad
     )
-    x = task.encode_inputs(table, params.dtype)
-    scores = task.scores(net, params, x, task.encode_target(table)) if args.target else {}
-    answers, probability = task.answers(net, params, x)
+    with naming(args.out), Predictions(args.out, task.classes) as file:
+        for table in blocks:
+            answers, probability, y_pred = task.answers(net, params, task.encode_inputs(table, params.dtype))
+            file.add(answers, probability)
+            if args.target:
+                encoded.append(task.encode_target(with_values(table)))
+                predicted.append(y_pred)
+    scores = task.score(np.concatenate(predicted), np.concatenate(encoded)) if encoded else {}
+    print(f"{file.n_rows:,} rows: {args.out}" + "".join(f", {name} {value:.4f}" for name, value in scores.items()))
+    if bad.count:
+        print(bad.report())
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a model in the form that the ending of --out names."""
+    net, params, meta = saving.load(args.model)
     with naming(args.out):
-        data.write_predictions(args.out, answers, probability=probability, classes=task.classes)
-    print(f"{len(x):,} rows: {args.out}" + "".join(f", {name} {value:.4f}" for name, value in scores.items()))
+        exporting.export(args.out, net, params, meta)
+    print(f"{net}, {params.dtype}: {args.out}")
     return 0
 
 

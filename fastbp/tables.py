@@ -7,8 +7,8 @@ array, counted from 0.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import numpy as np
 from . import arrays
 from .errors import DataError
 
+_TOLD = 5  # bad rows
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -24,7 +26,7 @@ class Table:
 
     names : of the features, in the order of the columns of x (N, n_features).
     target : (N,) integers, floats, bools or text; from an `.npz` also floats (N, n); None if the file has none.
-    source : the file. lines : of a CSV file, the line of each row.
+    source : the file. lines : of a CSV file, the line of each row; else first : the number of the first row.
     """
 
     names: tuple[str, ...]
@@ -33,10 +35,13 @@ class Table:
     target_name: str | None
     source: str
     lines: np.ndarray | None = None
+    first: int = 0
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: "data.csv, line 7"."""
-        return f"{self.source}, row {row}" if self.lines is None else f"{self.source}, line {self.lines[row]}"
+        if self.lines is None:
+            return f"{self.source}, row {row + self.first}"
+        return f"{self.source}, line {self.lines[row]}"
 
     def target_numbers(self) -> np.ndarray:
         """The target as float64; DataError naming the first row whose target is text."""
@@ -51,6 +56,26 @@ class Table:
         )
 
 
+class BadRows:
+    """What becomes of rows that cannot be used: an error, or they are left out, counted, and the first ones told."""
+
+    def __init__(self, *, skip: bool = False) -> None:
+        self.skip, self.count, self.first = skip, 0, []
+
+    def found(self, error: DataError, count: int = 1) -> None:
+        """A bad row, or several of which the error tells the first."""
+        if not self.skip:
+            raise error
+        self.count += count
+        if len(self.first) < _TOLD:
+            self.first.append(str(error))
+
+    def report(self) -> str:
+        """A line for each of the first ones, and how many there were; empty if there were none."""
+        told = [f"left out: {message}" for message in self.first]
+        return "\n".join([*told, f"{self.count:,} bad rows were left out"]) if self.count else ""
+
+
 class Wish(NamedTuple):
     """What is wanted of a file."""
 
@@ -59,6 +84,7 @@ class Wish(NamedTuple):
     target_required: bool
     columns: Sequence[str] | None
     dtype: np.dtype
+    bad: BadRows
 
     def pick(self, names: Sequence[str], *, unnamed: bool = False) -> tuple[list[int], int | None]:
         """Positions of the features and of the target in a table with columns of these names."""
@@ -130,13 +156,43 @@ def cell_error(place: str, column: str, cell: Any, dtype: np.dtype) -> DataError
     )
 
 
-def check_target(table: Table) -> None:
-    """DataError naming the first row whose target is NaN or infinite."""
-    if table.target is None or table.target.dtype.kind != "f":
-        return
-    found = arrays.first_bad_row(table.target)
+def checked(table: Table, bad: BadRows, given: np.ndarray | None = None) -> Table:
+    """The table without its rows whose features or target are NaN or infinite, if bad rows may be left out.
+
+    DataError naming the first one else, with the value that was given, before it became one of the table's dtype.
+    """
+    with np.errstate(over="ignore"):
+        fine = np.isfinite(table.x).all(axis=1)
+    if table.target is not None and table.target.dtype.kind == "f":
+        fine &= np.isfinite(table.target.reshape(len(fine), -1)).all(axis=1)
+    if fine.all():
+        return table
+    bad.found(_row_error(table, int(np.argmin(fine)), table.x if given is None else given), int((~fine).sum()))
+    target = None if table.target is None else table.target[fine]
+    lines = None if table.lines is None else table.lines[fine]
+    return replace(table, x=table.x[fine], target=target, lines=lines)
+
+
+def _row_error(table: Table, row: int, given: np.ndarray) -> DataError:
+    found = arrays.first_bad_row(table.x[row : row + 1])
     if found is not None:
-        raise DataError(
-            f"{table.where(found[0])}, column {table.target_name!r}: the target must be finite; got {found[2]:g}. "
-            "Drop the row or fill it in"
-        )
+        return cell_error(table.where(row), table.names[found[1]], given[row, found[1]].item(), table.x.dtype)
+    value = arrays.first_bad_row(table.target[row : row + 1])[2]
+    return DataError(
+        f"{table.where(row)}, column {table.target_name!r}: the target must be finite; got {value:g}. "
+        "Drop the row or fill it in"
+    )
+
+
+def joined(tables: Iterable[Table]) -> Table:
+    """Several parts of one file as one table."""
+    parts = list(tables)
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return replace(
+        first,
+        x=np.concatenate([part.x for part in parts]),
+        target=None if first.target is None else np.concatenate([part.target for part in parts]),
+        lines=None if first.lines is None else np.concatenate([part.lines for part in parts]),
+    )

@@ -26,7 +26,7 @@ class Task:
     """Names and scales of the features, and the classes or the scale of the target.
 
     inputs : standardisation of the features. classes : (K,) sorted labels, or None where the target is a number.
-    outputs : standardisation of the target; identity for counts (poisson), None for classes.
+    outputs : standardisation of the target; identity for counts (poisson), None for classes. loss : it was made for.
     """
 
     features: tuple[str, ...]
@@ -34,6 +34,7 @@ class Task:
     inputs: Standardise
     classes: np.ndarray | None
     outputs: Standardise | None
+    loss: str = ""
 
     @property
     def metric(self) -> str:
@@ -55,17 +56,19 @@ class Task:
             return encode_with(self.classes, table.target, table)
         return self.outputs.apply(_as_columns(table.target_numbers()), np.float64)
 
-    def answers(self, net: MLP, params: Parameters, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(labels (N,), probabilities of the classes), or (numbers in the units of the target, None)."""
-        response = net.forward(params, x)
+    def answers(self, net: MLP, params: Parameters, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """(labels (N,), probabilities of the classes, codes), or (numbers in the target's units, None, before that)."""
+        response, y_pred = net.forward(params, x), net.predict(params, x)
         if self.classes is None:
             numbers = response.astype(np.float64) * self.outputs.scale + self.outputs.mean
-            return (numbers[:, 0] if net.n_outputs == 1 else numbers), None
-        return self.classes[net.predict(params, x)], response
+            return (numbers[:, 0] if net.n_outputs == 1 else numbers), None, y_pred
+        return self.classes[y_pred], response, y_pred
 
-    def scores(self, net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray, **how: Any) -> dict[str, float]:
-        """{"accuracy"}, or {"r2", "rmse"} with rmse in the units of the target; y as `encode_target` gives it."""
-        y_pred = net.predict(params, x, **how)
+    def score(self, y_pred: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """{"accuracy"}, or {"r2", "rmse"} with rmse in the units of the target.
+
+        y_pred as `MLP.predict` gives it, y as `encode_target` does.
+        """
         if self.classes is not None:
             return {"accuracy": float(np.mean(y_pred == y))}
         residual = y_pred - y
@@ -101,15 +104,15 @@ class Task:
         return task
 
 
-def make_task(table: Table, loss: str, rows: np.ndarray | None = None) -> Task:
-    """The task of learning the table's target, with the scales of its `rows` (all by default).
+def make_task(table: Table, loss: str, rows: np.ndarray | None = None, inputs: Standardise | None = None) -> Task:
+    """The task of learning the table's target, with the scales of its `rows` (all by default), or given as `inputs`.
 
     DataError naming the row of a target that the loss cannot take.
     """
     rows = slice(None) if rows is None else rows
-    inputs = Standardise.fit(table.x[rows])
+    inputs = inputs or Standardise.fit(table.x[rows])
     if loss in _CLASSIFICATION:
-        return Task(table.names, table.target_name, inputs, _classes(table, loss), None)
+        return Task(table.names, table.target_name, inputs, _classes(table, loss), None, loss)
     numbers = _as_columns(table.target_numbers())
     if loss == "poisson":
         negative = np.flatnonzero((numbers < 0).any(axis=1))
@@ -121,7 +124,12 @@ def make_task(table: Table, loss: str, rows: np.ndarray | None = None) -> Task:
         outputs = Standardise(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
     else:
         outputs = Standardise.fit(numbers[rows])
-    return Task(table.names, table.target_name, inputs, None, outputs)
+    return Task(table.names, table.target_name, inputs, None, outputs, loss)
+
+
+def codes_of(table: Table, loss: str) -> np.ndarray | None:
+    """The classes of the rows as numbers, None where the loss is not one of classes."""
+    return encode_with(_classes(table, loss), table.target, table) if loss in _CLASSIFICATION else None
 
 
 def default_loss(table: Table) -> str:

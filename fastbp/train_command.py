@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import math
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from . import config_file, optim, plot
@@ -13,7 +15,7 @@ from .callbacks import Run
 from .checkpoint import Checkpoints
 from .errors import DivergenceError, InputError
 from .interrupts import Terminated
-from .preparing import Prepared, prepare
+from .preparing import Prepared, Rows, prepare
 from .progress import Silence, display
 from .runs import RunFolder
 
@@ -26,10 +28,16 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.checkpoint is None:
         raise InputError("--resume needs --checkpoint, the folder to go on from")
     folder = RunFolder(args.out)
-    ready = prepare(args)
+    with tempfile.TemporaryDirectory(prefix="fastbp-") as room:
+        return _run(args, folder, prepare(args, Path(room)))
+
+
+def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
     session = Session(ready, folder, args, pictures=not args.no_plots and has_matplotlib())
     with display(ready.n_steps, quiet=args.quiet, as_json=args.json) as screen, session.checkpoints() as resumed:
         screen.say(_announcement(ready, args.data))
+        if ready.left_out:
+            screen.say(ready.left_out)
         if resumed:
             screen.say(f"resumed at step {ready.training.run_.step:,}")
         ready.evaluate(args.threads)  # what the kernels refuse, they refuse before the folder is touched
@@ -57,7 +65,8 @@ class Session:
 
     def __init__(self, ready: Prepared, folder: RunFolder, args: argparse.Namespace, *, pictures: bool) -> None:
         self.ready, self.folder, self.args, self.pictures = ready, folder, args, pictures
-        self.boundaries = ready.task.classes is not None and len(ready.task.features) == 2
+        in_memory = isinstance(ready.train, Rows)
+        self.boundaries = in_memory and ready.task.classes is not None and len(ready.task.features) == 2
         self.scores: dict[int, dict[str, float]] = {}
         self.values: dict[str, float] = {}
 
@@ -129,10 +138,10 @@ class Session:
             if rows is None:
                 continue
             if ready.task.metric == "accuracy":
-                parts.append(f"accuracy {values[prefix + 'accuracy']:.4f} on {len(rows.x):,} {name} rows")
+                parts.append(f"accuracy {values[prefix + 'accuracy']:.4f} on {rows.n_rows:,} {name} rows")
             else:
                 r2, rmse = values[prefix + "r2"], values[prefix + "rmse"]
-                parts.append(f"R^2 {r2:.4f}, RMSE {rmse:.4g} on {len(rows.x):,} {name} rows")
+                parts.append(f"R^2 {r2:.4f}, RMSE {rmse:.4g} on {rows.n_rows:,} {name} rows")
         return "; ".join(parts)
 
     def _draw_boundary(self, step: int, loss: float) -> None:
@@ -163,9 +172,9 @@ def has_matplotlib() -> bool:
 
 
 def _announcement(ready: Prepared, source: str | None) -> str:
-    task, n_held_out = ready.task, 0 if ready.held_out is None else len(ready.held_out.x)
+    task, n_held_out = ready.task, 0 if ready.held_out is None else ready.held_out.n_rows
     kind = "a number" if task.classes is None else f"{len(task.classes)} classes"
-    rows = f"{len(ready.train.x):,} rows" + (f" (and {n_held_out:,} held out)" if n_held_out else "")
+    rows = f"{ready.train.n_rows:,} rows" + (f" (and {n_held_out:,} held out)" if n_held_out else "")
     batch = f"batches of {ready.training.descent.batch_size:,}" if ready.steps_an_epoch > 1 else "the full batch"
     optimizer = ready.training.state.optimizer
     how = f"{optimizer.schedule.rate:g}" if optimizer == optim.sgd(optimizer.schedule.rate) else str(optimizer)

@@ -109,7 +109,7 @@ class Training:
             raise InputError(f"params must be those of {net}, as net.init() returns; got {params!r}")
         self.net, self.params, self.n_threads = net, params.copy(), n_threads
         self.state = options.as_state(optimizer, opt_state, self.params)
-        settings = {
+        self.settings = {
             "seed": options.as_seed(seed),
             "l1": arrays.check_penalty("l1", l1),
             "l2": arrays.check_penalty("l2", l2),
@@ -118,34 +118,12 @@ class Training:
         if isinstance(x, Dataset):
             if not (y is None and sample_weight is None and class_weight is None):
                 raise InputError("a data set brings its own y and sample_weight; give x alone, and no class_weight")
-            source = Source(net, x, params.dtype)
-            subset, self.validation = options.as_held_out(net, source, validation, settings["seed"])
-            make, data = FedDescent, (source,)
-            how = {"memory": MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)}
-            order = order if getattr(x, "shuffle", True) or not isinstance(order, str) else "sequential"
-            n_rows = source.n_rows
+            self.descent = self._descent_of_dataset(x, order, batch_size, validation, memory_limit)
         else:
-            x = csr.as_inputs(x, net.n_inputs, params.dtype)
-            y = arrays.as_targets(y, net, len(x), params.dtype)
-            weights = options.as_weights(net, y, sample_weight, class_weight, len(x), params.dtype)
-            subset, self.validation = options.as_validation(net, x, y, weights, validation, settings["seed"], x.dtype)
-            make, data, how, n_rows = Descent, (x, y, weights), {}, len(x)
-        n_rows = n_rows if subset is None else len(subset)
-        settings["batch_size"] = options.as_batch_size(batch_size, n_rows)
-        order = options.as_order(order, n_rows)
-        self.descent = make(
-            net,
-            self.params,
-            *data,
-            state=self.state,
-            order=order,
-            subset=subset,
-            n_threads=n_threads,
-            **settings,
-            **how,
-        )
-        self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
-        self.settings = {**settings, "dropout": list(settings["dropout"]), "first_step": self.state.step}
+            self.descent = self._descent_of_arrays(
+                x, y, (sample_weight, class_weight), order, batch_size, validation
+            )  # fmt: skip
+        self.settings |= {"dropout": list(self.settings["dropout"]), "first_step": self.state.step}
         self.metrics = as_metrics(metrics, net)
         if isinstance(early_stopping, int):
             early_stopping = EarlyStopping(early_stopping)
@@ -160,6 +138,39 @@ class Training:
         self._interrupts = Interrupts()
         self._checkpoints: Checkpoints | None = None
         self.descent.is_stopped = lambda: self._interrupts.came
+
+    def _descent_of_arrays(
+        self, x: Any, y: Any, weighting: tuple[Any, Any], order: Any, batch_size: Any, validation: Any
+    ) -> Descent:
+        net, dtype = self.net, self.params.dtype
+        x = csr.as_inputs(x, net.n_inputs, dtype)
+        y = arrays.as_targets(y, net, len(x), dtype)
+        weights = options.as_weights(net, y, *weighting, len(x), dtype)
+        rows, self.validation = options.as_validation(net, x, y, weights, validation, self.settings["seed"], dtype)
+        return self._descent(Descent, (x, y, weights), len(x), rows, order, batch_size)
+
+    def _descent_of_dataset(
+        self, dataset: Dataset, order: Any, batch_size: Any, validation: Any, memory_limit: int | None
+    ) -> Descent:
+        source = Source(self.net, dataset, self.params.dtype)
+        rows, self.validation = options.as_held_out(self.net, source, validation, self.settings["seed"])
+        memory = MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)
+        if isinstance(order, str) and not getattr(dataset, "shuffle", True):
+            order = "sequential"
+        return self._descent(FedDescent, (source,), source.n_rows, rows, order, batch_size, memory=memory)
+
+    def _descent(
+        self, make: Any, data: tuple[Any, ...], n: int, rows: np.ndarray | None, order: Any, batch_size: Any, **how: Any
+    ) -> Descent:
+        """The descent on some rows of n, all for None."""
+        n = n if rows is None else len(rows)
+        self.settings["batch_size"] = options.as_batch_size(batch_size, n)
+        order = options.as_order(order, n)
+        self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
+        return make(
+            self.net, self.params, *data, state=self.state, order=order, subset=rows, n_threads=self.n_threads,
+            **self.settings, **how,
+        )  # fmt: skip
 
     def last_step(self, epochs: int | None, steps: int | None) -> int:
         """The step to run to, from the length of the run."""

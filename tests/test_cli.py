@@ -70,7 +70,9 @@ def test_the_spirals_are_learnt(seed, capsys):
     assert float(history[-1]["loss"]) < 0.05
     steps = (5, 20, 100, 300, 1000)
     pictures = [f"boundary-step-{step:06}.png" for step in steps]
-    assert names_in("fastbp-run") == sorted([*pictures, "config.toml", "history.csv", "learning-curve.png", "model.npz"])
+    assert names_in("fastbp-run") == sorted(
+        [*pictures, "config.toml", "history.csv", "learning-curve.png", "model.npz"]
+    )
     files = listing("fastbp-run")
     assert all(data.startswith(PNG) and len(data) > 10_000 for path, data in files.items() if path.endswith(".png"))
     assert "accuracy 0.99" in capsys.readouterr().out.splitlines()[-2]
@@ -228,7 +230,8 @@ def test_lines_say_how_it_goes(capsys):
     assert len(steps) == 16  # every other epoch, and step 5
     assert re.fullmatch(r"loss [\d.]+; accuracy [01]\.\d{4} on 500 training rows", lines[-2])
     assert lines[-1] == (
-        "step 30 of 30: config.toml, history.csv, learning-curve.png, model.npz, 3 pictures of the boundary in fastbp-run/"
+        "step 30 of 30: config.toml, history.csv, learning-curve.png, model.npz, 3 pictures of the boundary in "
+        "fastbp-run/"
     )
 
 
@@ -287,8 +290,8 @@ def test_a_descent_that_diverges_says_so(capsys):
     assert main(["train", "--data", "t.csv", "--learning-rate", "1e20", "--out", "run", "--quiet"]) == 2
     err = capsys.readouterr().err
     assert re.fullmatch(
-        r"fastbp: the training diverged at step \d+, loss \S+: overflow in the .*of 2\. The learning rate 1e\+20 is most "
-        r"likely too large; try 1e\+19, .*\n", err
+        r"fastbp: the training diverged at step \d+, loss \S+: overflow in the .*of 2\. The learning rate 1e\+20 is "
+        r"most likely too large; try 1e\+19, .*\n", err
     )  # fmt: skip
     assert "model.npz" not in names_in("run")
 
@@ -342,7 +345,8 @@ def test_config_prints_versions(capsys):
 
 
 @pytest.mark.parametrize(("argv", "text"), [
-    (["--version"], f"fastbp {fastbp.__version__}\n"), (["--help"], "train | predict | check | bench | config"),
+    (["--version"], f"fastbp {fastbp.__version__}\n"),
+    (["--help"], "train | predict | export | check | bench | config"),
     (["train", "--help"], "fastbp train --data flowers.csv --target species --out flowers"),
     (["predict", "--help"], "--model flowers/model.npz --data new.csv"), (["check", "--help"], "fastbp check --layers"),
 ])  # fmt: skip

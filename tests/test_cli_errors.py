@@ -40,7 +40,10 @@ CORRECT = "Correct or drop the row; a column of text must be encoded as numbers 
 
 TRAIN = {
     "missing file": (["--data", "nowhere.csv"], "nowhere.csv cannot be read: No such file or directory"),
-    "other ending": (["--data", "data.xlsx"], "data.xlsx: a data file must end in .csv, .npy or .npz; got .xlsx"),
+    "other ending": (
+        ["--data", "data.xlsx"],
+        "data.xlsx: a data file must end in .csv, .npy, .npz or .parquet; got .xlsx",
+    ),
     "not an npz": (["--data", "text.npz"], "text.npz: not a usable .npz file: File is not a zip file"),
     "short row": (["--data", "short.csv"], "short.csv, line 5: a row must have 3 cells, as the header; got 2"),
     "text cell": (
@@ -181,7 +184,7 @@ PREDICT = {
 OTHER = {
     "no command": (
         [],
-        "the following arguments are required: train | predict | check | bench | config (see fastbp --help)",
+        "the following arguments are required: train | predict | export | check | bench | config (see fastbp --help)",
     ),
     "unknown command": (["tarin"], None),
     "one output": (

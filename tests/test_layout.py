@@ -13,9 +13,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # A module may import what stands above it, never below.
 ORDER = [
     *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
-    *("files", "tables", "csv_files", "array_files", "data", "datasets", "saving"),
+    *("files", "tables", "csv_files", "array_files", "parquet_files", "data", "datasets", "saving"),
     *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
-    *("kernels.fields", "kernels.addresses", "kernels.vector", "kernels.operations", "kernels.simd", "kernels.across", "kernels.power"),
+    *(
+        "kernels.fields",
+        "kernels.addresses",
+        "kernels.vector",
+        "kernels.operations",
+        "kernels.simd",
+        "kernels.across",
+        "kernels.power",
+    ),
     *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
     *(
         "kernels.gemm",
@@ -35,10 +43,22 @@ ORDER = [
     ),
     *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.descent", "kernels.machine"),
     *("memory", "plan", "workspace", "backprop", "gradcheck"),
-    *("schedules", "optimizers", "optim", "descent", "feeding", "classifier"),
+    *("schedules", "optimizers", "scipy_objective", "optim", "descent", "feeding", "classifier"),
     *("metrics", "options", "history", "callbacks", "checkpoint", "interrupts", "training", "task"),
+    *("safetensors_files", "onnx_files", "python_files", "exporting"),
     "peers",
-    *("plot", "runs", "preparing", "progress", "config_file", "train_command", "small_commands", "bench", "cli"),
+    *(
+        "plot",
+        "runs",
+        "streaming",
+        "preparing",
+        "progress",
+        "config_file",
+        "train_command",
+        "small_commands",
+        "bench",
+        "cli",
+    ),
 ]
 # The methods of a network are calls of modules below it, imported on first use: `network._late`.
 MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "_threads", "kernels"))]

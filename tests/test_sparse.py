@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import fastbp
-from fastbp import backprop, reference
+from fastbp import reference
 from fastbp.csr import CSR
 from fastbp.errors import InputError
 

@@ -209,7 +209,7 @@ REFUSED = {
                         ": missing columns 'c', 'd'; the file has columns 'a', 'b', 'y'"),
     "open quote": ("d.csv", CSV + '1,"2,3\n', {}, ", line 5: not a row of CSV: unexpected end of data"),
     "Latin-1": ("d.csv", "a,y\n1,\xe4\n".encode("latin-1"), {}, ": a CSV file must be UTF-8 text; got byte 0xe4"),
-    "ending": ("d.xlsx", CSV, {}, ": a data file must end in .csv, .npy or .npz; got .xlsx"),
+    "ending": ("d.xlsx", CSV, {}, ": a data file must end in .csv, .npy, .npz or .parquet; got .xlsx"),
     "npy, no npy": ("d.npy", CSV, {}, ": not a usable .npy file: the magic string is not correct; expected "
                     r"b'\x93NUMPY', got b'a,b,y\n'"),
     "npy, cut short": ("d.npy", EYE[:-1], {}, f": not a usable .npy file: {SAYS} 71"),
@@ -260,7 +260,7 @@ def test_refusal_names_file_place_and_remedy(case, tmp_path):
 
 @pytest.mark.parametrize("name", ["d.csv", "d.npy", "d.npz"])
 def test_a_file_that_is_not_there_is_a_data_error(name, tmp_path):
-    """A missing file, and a folder in its place, are refused by name."""
+    """A missing file, and a folder in its place with no data in it, are refused by name."""
     path = tmp_path / name
     with pytest.raises(DataError) as caught:
         data.read_table(path)
@@ -268,7 +268,8 @@ def test_a_file_that_is_not_there_is_a_data_error(name, tmp_path):
     path.mkdir()
     with pytest.raises(DataError) as caught:
         data.read_table(path)
-    assert str(caught.value) == f"{path} cannot be read: Is a directory"
+    wanted = "a folder must hold data files, which end in .csv, .npy, .npz or .parquet; got none"
+    assert str(caught.value) == f"{path}: {wanted}"
 
 
 # -- predictions ---------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def test_nothing_of_the_caller_s_is_written():
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "identity"])
 def test_dropout_is_a_network_of_the_units_that_are_left(activation):
-    """With one unit a layer, a step either trains the network scaled by 1 / (1 - q), or leaves all but the last bias."""
+    """With one unit a layer, a step either trains the network scaled by 1 / (1 - q), or the last bias alone."""
     net = MLP((1, 1, 1), activation=activation, loss="squared_error")
     params = net.init(0, dtype=np.float64)
     params.vector[...] = [0.5, 0.2, 0.7, 0.1]
@@ -360,5 +360,5 @@ def test_bad_numbers_are_named_by_their_row(batch_size):
     with pytest.raises(InputError, match="x must be finite; got nan at row 63, column 1"):
         fastbp.train(net, net.init(0), x, y, epochs=1, batch_size=batch_size)
     x[63, 1], y[41] = 0, 4
-    with pytest.raises(InputError, match="y must hold labels 0 to 3.* got 4 at row 41"):
+    with pytest.raises(InputError, match=r"y must hold labels 0 to 3.* got 4 at row 41"):
         fastbp.train(net, net.init(0), x, y, epochs=1, batch_size=batch_size)

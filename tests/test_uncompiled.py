@@ -9,7 +9,11 @@ import scipy.sparse as sp
 from cases import CASES, LECTURE, MIXED, SMALL, Case, make_data
 
 import fastbp
-from fastbp import _jit, reference
+from fastbp import _jit, optim, reference
+from fastbp.descent import Descent
+from fastbp.kernels import dropout as drops
+from fastbp.kernels.fields import DROP_KEY, HEADER
+from fastbp.kernels.order import mixed
 
 pytestmark = [
     pytest.mark.skipif(_jit.COMPILED, reason="for NUMBA_DISABLE_JIT=1"),
@@ -72,3 +76,58 @@ def test_uncompiled_functions_of_the_user_s_own():
     wanted, wanted_grad = reference.value_and_grad(net, params, x, x[:, 0])
     assert value == pytest.approx(wanted)
     np.testing.assert_allclose(grad.vector, wanted_grad.vector, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dropout", [(), (0.2, 0.5)], ids=str)
+@pytest.mark.parametrize("sizes", [(2, 3, 1), (3, 4, 2)], ids=str)
+def test_uncompiled_steps_of_training(sizes, dropout):
+    """Shuffled batches of 3 of 7 rows: rows, gradients, and Adam with all that is common, from their formulas."""
+    net, rng, rate, seed = fastbp.MLP(sizes, activation="tanh", loss="squared_error"), np.random.default_rng(0), 0.1, 4
+    params, average = net.init(0, dtype=np.float64), net.init(0, dtype=np.float64).vector
+    x, y = rng.standard_normal((7, sizes[0])), rng.standard_normal((7, sizes[-1]))
+    state = optim.adam(rate, clip_norm=0.5, weight_decay=0.2, average=0.6).init(params)
+    descent = Descent(net, params, x, y, None, state=state, batch_size=3, seed=seed, dropout=dropout, n_threads=1)
+    is_weight, m, v, seen = np.zeros(params.vector.size), 0.0, 0.0, []
+    for layer in net.layers:
+        is_weight[layer.weights] = 1
+    for t in range(6):
+        before = params.copy()
+        descent.run(t, 1)
+        rows = descent.rows[t % 2 * 3 :][: 1 if t % 3 == 2 else 3].copy()
+        kept = [kept_values(share, layer, len(rows), sizes[layer], seed, t) for layer, share in enumerate(dropout)]
+        g = gradient_of_what_is_kept(net, before, x[rows], y[rows], kept)
+        np.testing.assert_allclose(descent.gradient.vector, g, rtol=1e-11, atol=1e-14)
+        g *= min(1.0, 0.5 / np.linalg.norm(g))
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        step = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
+        wanted = before.vector * (1 - rate * 0.2 * is_weight) - rate * step
+        average = 0.6 * average + 0.4 * wanted
+        np.testing.assert_allclose(params.vector, wanted, rtol=1e-11)
+        np.testing.assert_allclose(state.average, average, rtol=1e-11)
+        seen.append(rows)
+    for epoch in (seen[:3], seen[3:]):
+        np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(7))
+
+
+def kept_values(share, layer, n_rows, n, seed, t):
+    """What the values of a layer are multiplied by in step t: 0 or 1 / (1 - share)."""
+    plan, factors = np.zeros(HEADER, np.int64), np.ones(n_rows * n)
+    plan[DROP_KEY] = np.int64(mixed(mixed(np.uint64(seed), 1), t))
+    drops.drop(plan, round(share * drops.ALL), layer, factors, 0, n, 0, n_rows, n)
+    return factors.reshape(n_rows, n)
+
+
+def gradient_of_what_is_kept(net, params, x, y, kept):
+    """The reference's gradient of the mean over rows, each of a network with one hidden layer, of which parts are kept.
+
+    Hidden values multiplied by factors are rows of the second layer's weights multiplied by them.
+    """
+    inputs, hidden = kept or (np.ones_like(x), np.ones((len(x), net.layer_sizes[1])))
+    total = np.zeros_like(params.vector)
+    for row in range(len(x)):
+        thinned, one = params.copy(), slice(row, row + 1)
+        thinned.weights[1][...] *= hidden[row][:, None]
+        _, grad = reference.value_and_grad(net, thinned, (x * inputs)[one], y[one])
+        grad.weights[1][...] *= hidden[row][:, None]
+        total += grad.vector / len(x)
+    return total
