@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cases, fit, results
+from . import cases, fit, results, training
 from .cases import Case
 from .peers import FASTBP, FEWER_ROWS, PEERS, ROUNDING, TOLERANCE, Peer, disagreement, peers_of, prepare
 from .processes import Job, Process, UnavailableError, available_cpus, first_call, memory_above_input, result_of, run
@@ -76,6 +77,25 @@ def measure_fit(settings: Settings) -> Iterator[dict[str, Any]]:
     arguments = (settings.fit_steps,)
     jobs = {"NumPy": Job(fit.prepare_numpy, arguments)}
     yield from _by_turns(fit.case_id(settings.fit_steps), Job(fit.prepare_fastbp, arguments), jobs, settings)
+
+
+def measure_training(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Training runs, by turns with what they are compared to, and what is measured once."""
+    for case, ours, peers in training.runs():
+        if settings.match in case:
+            yield from _by_turns(case, ours, peers, settings)
+    once = {
+        "Fashion-MNIST, accuracy on the test images": (training.accuracy,),
+        "a .npy of 4 x the memory limit, peak memory": (training.streamed_memory,),
+        "from SIGINT to the end of fastbp train": (training.seconds_to_end, signal.SIGINT),
+        "from SIGTERM to the end of fastbp train": (training.seconds_to_end, signal.SIGTERM),
+    }
+    for case, call in once.items():
+        if settings.match in case:
+            try:
+                yield {"case": case, "peer": "fastbp", "samples": [_run(settings, *call)]}
+            except UnavailableError as reason:
+                yield {"case": case, "peer": "fastbp", "skipped": str(reason)}
 
 
 def _by_turns(case: str, ours: Job, jobs: dict[str, Job | None], settings: Settings) -> Iterator[dict[str, Any]]:
@@ -206,6 +226,7 @@ SECTIONS = {
     "memory": measure_memory,
     "first-call": measure_first_call,
     "import": measure_import,
+    "training": measure_training,
 }
 
 

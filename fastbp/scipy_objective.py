@@ -74,8 +74,8 @@ class Objective:
             H p = (g(v + h p) - g(v - h p)) / 2h,   h = 6e-6 max(1, max |v|) / max |p|
 
         h is the cube root of the rounding of numbers, where the error from h^2 and that from the rounding of g are
-        alike: together about 1e-10 of the result. Across a kink (relu, leaky_relu, elu, absolute_error, quantile, huber;
-        a weight of 0 under l1) the jump of g is divided by 2h.
+        alike: together about 1e-10 of the result. Across a kink (relu, leaky_relu, elu, absolute_error, quantile,
+        huber; a weight of 0 under l1) the jump of g is divided by 2h.
         """
         vector, p = self._params(vector).vector, self._direction(p)
         largest = np.abs(p).max()

@@ -84,7 +84,10 @@ def test_names_are_in_the_metadata(name, tmp_path):
     """metadata_props hold features, target and classes as JSON."""
     net, params, task, _ = make_task(name)
     exporting.export(tmp_path / "m.onnx", net, params, {"task": task.to_meta()})
-    metadata = {key: json.loads(value) for key, value in session(tmp_path / "m.onnx").get_modelmeta().custom_metadata_map.items()}
+    metadata = {
+        key: json.loads(value)
+        for key, value in session(tmp_path / "m.onnx").get_modelmeta().custom_metadata_map.items()
+    }
     classes = {} if task.classes is None else {"classes": task.classes.tolist()}
     wanted = {"network": net.to_dict(), "features": list(task.features), "target": "y"} | classes
     assert metadata == wanted

@@ -132,7 +132,9 @@ def test_only_what_the_network_needs_is_written(case, tmp_path):
     net = NETWORKS[case]
     tree = tree_of(tmp_path / "m.py", net, make_params(net))
     defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    defined += [alias.asname or alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    defined += [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+    ]
     for node in tree.body:
         if isinstance(node, ast.Assign):
             defined += [name.id for name in ast.walk(node.targets[0]) if isinstance(name, ast.Name)]
