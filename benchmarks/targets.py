@@ -14,7 +14,7 @@ from .results import Results
 PATH = Path(__file__).parent / "targets.toml"
 PEAK = "FMA peak"
 BEST = ("the best peer", "the best peer, tuned")
-UNITS = {"x": 1.0, "": 1.0, "%": 0.01, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "MB": 1e6}
+UNITS = {"x": 1.0, "%": 0.01, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "MB": 1e6}
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def rprop(
     (Igel and Huesken 2000) and PyTorch.
     """
     longer, shorter = number("longer", longer, above=1), number("shorter", shorter, above=0, below=1)
-    smallest, largest = number("smallest", smallest, above=0), number("largest", largest, above=0)
+    smallest = number("smallest", smallest, above=0)
+    largest = number("largest", largest, smallest)
     start = number("learning_rate", learning_rate, above=0)
     return _made("rprop", start, common, longer=longer, shorter=shorter, smallest=smallest, largest=largest)
 
@@ -154,7 +155,7 @@ def as_optimizer(optimizer: Any) -> Optimizer:
     """An optimiser itself, or one with its defaults by its name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if optimizer not in MAKERS:
+    if not isinstance(optimizer, str) or optimizer not in MAKERS:
         raise InputError(
             f"optimizer must be one of {', '.join(map(repr, MAKERS))}, or made by fastbp.optim; got {optimizer!r}"
         )

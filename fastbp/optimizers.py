@@ -133,7 +133,7 @@ class OptimizerState:
             return
         self.waited += 1
         if self.waited > schedule.patience:
-            self.scale = max(self.scale * schedule.factor, schedule.smallest / schedule.rate)
+            self.scale = min(self.scale, max(self.scale * schedule.factor, schedule.smallest / schedule.rate))
             self.waited = 0
 
     def copy(self) -> OptimizerState:
@@ -142,26 +142,54 @@ class OptimizerState:
         twin.take(self)
         return twin
 
+    # Not field by field: the record holds addresses.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (self.optimizer, self.sound, self._decayed, self.memory, self._counters)
+
+    def __deepcopy__(self, memo: Any) -> OptimizerState:
+        return self.copy()
+
+    __copy__ = copy
+
+    @property
+    def _counters(self) -> tuple[Any, ...]:
+        return self.step, self.scale, self.best, self.waited
+
     def take(self, other: OptimizerState) -> None:
         """Become equal to the state of another run of the same optimiser on parameters alike."""
         self.memory[...], self.sound[...] = other.memory, other.sound
-        self.step, self.scale, self.best, self.waited = other.step, other.scale, other.best, other.waited
+        self.step, self.scale, self.best, self.waited = other._counters
 
     def to_meta(self) -> dict[str, Any]:
         """Plain values and arrays from which `from_meta` makes an equal state."""
-        values = {"step": self.step, "scale": self.scale, "best": float(self.best), "waited": self.waited}
+        values = {
+            "n": self.sound.size,
+            "step": self.step,
+            "scale": self.scale,
+            "best": float(self.best),
+            "waited": self.waited,
+        }
         return {"optimizer": self.optimizer.to_dict(), "memory": self.memory, **values}
 
     @classmethod
     def from_meta(cls, params: Any, meta: dict[str, Any]) -> OptimizerState:
         """The state of `to_meta`, for the parameters it belongs to."""
         state = Optimizer.from_dict(meta["optimizer"]).init(params)
-        if meta["memory"].shape != state.memory.shape or meta["memory"].dtype != state.memory.dtype:
+        if (meta["n"], meta["memory"].dtype) != (state.sound.size, state.memory.dtype):
             raise InputError(f"the state is not that of {params!r}")
         state.memory[...] = meta["memory"]
         state.step, state.scale = int(meta["step"]), float(meta["scale"])
         state.best, state.waited = float(meta["best"]), int(meta["waited"])
         return state
+
+
+def _rebuilt(
+    optimizer: Optimizer, sound: np.ndarray, decayed: np.ndarray, memory: np.ndarray, counters: tuple[Any, ...]
+) -> OptimizerState:  # fmt: skip
+    state = OptimizerState(optimizer, sound, decayed)
+    state.memory[...] = memory
+    state.step, state.scale, state.best, state.waited = counters
+    return state
 
 
 def _runs_of(params: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,9 @@ class Schedule:
 
     def __call__(self, steps: Any) -> np.ndarray:
         """The rate of each step, float64 of the shape of `steps`, which are counted from 0."""
-        return _FORMULAS[self.name](np.asarray(steps, np.float64), **dict(self.options))
+        steps = np.asarray(steps, np.float64)
+        # As an array also where it is one number, for which NumPy computes powers otherwise.
+        return _FORMULAS[self.name](steps.reshape(-1), **dict(self.options)).reshape(steps.shape)
 
     def __getattr__(self, name: str) -> Any:
         for option, value in object.__getattribute__(self, "options"):

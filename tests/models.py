@@ -1,4 +1,4 @@
-"""Models for tests of the files that hold them: every activation, link and depth, with and without biases, and tasks."""
+"""Models for tests of the files that hold them: every activation, link and depth, with and without bias, and tasks."""
 
 import numpy as np
 

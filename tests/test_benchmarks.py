@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from benchmarks import cases, peers, report, results, targets
+from benchmarks import cases, peers, report, results, targets, training
 from benchmarks.results import Results
 from benchmarks.targets import PEAK, Target
 
@@ -97,11 +97,11 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
     """Every row of targets.toml has a case that the measurements produce, and paths that exist."""
     rows = targets.load()
     assert len(rows) >= 18
-    known = {case.id for case in cases.CASES}
-    timed = [row for row in rows if row.kind in ("speedup", "share")]
+    known = {case.id for case in cases.CASES} | {run.case for run in training.runs()}
+    timed = [row for row in rows if row.kind in ("speedup", "share", "overhead")]
     assert timed
     assert {row.case for row in timed} <= known
-    names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS}
+    names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS, *(peer for run in training.runs() for peer in run.peers)}
     assert {peer for row in rows for peer in (row.source(Results({}, {}))[1], *row.beside)} <= names
     assert not [path for row in rows for path in row.code if path != ".ci" and not (results.ROOT / path).exists()]
 
@@ -109,7 +109,7 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "speed"}, "target 'one': wanted one of time, memory, speedup, share; got 'speed'"),
+        ({"kind": "speed"}, "target 'one': wanted one of time, memory, speedup, share, value, overhead; got 'speed'"),
         ({"unit": "ns"}, "target 'one': wanted one of x, %, us, ms, s, min, MB; got 'ns'"),
         ({"better": "more"}, "target 'one': wanted one of lower, higher; got 'more'"),
     ],

@@ -187,7 +187,14 @@ def test_samples_in_lanes_depend_on_the_network_alone():
 
 def test_layout_never_sees_threads():
     """Its arguments are the network, the rows, the dtype and the CPU; and threads change nothing that touches bits."""
-    assert list(inspect.signature(layout.__wrapped__).parameters) == ["net", "n_rows", "dtype", "cpu", "stored"]
+    assert list(inspect.signature(layout.__wrapped__).parameters) == [
+        "net",
+        "n_rows",
+        "dtype",
+        "cpu",
+        "stored",
+        "drops",
+    ]
     free = {f.STRETCH_BLOCKS, f.N_UNITS, f.REGIONS_AT, f.INPUT_DELTAS_AT}
     of_layers = (f.FIRST_UNIT, f.UNIT_M, f.UNIT_N)
     for batch in all_layouts():

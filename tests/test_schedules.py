@@ -109,7 +109,7 @@ def test_arrays_are_single_calls(schedule, formula):
     assert rates.dtype == np.float64
     np.testing.assert_array_equal(rates.reshape(-1), [schedule([t])[0] for t in STEPS])
     np.testing.assert_array_equal(rates.reshape(-1)[50::3], schedule(STEPS[50::3]))
-    np.testing.assert_allclose(rates.reshape(-1), [schedule(t) for t in STEPS], rtol=1e-15)
+    np.testing.assert_array_equal(rates.reshape(-1), [schedule(t) for t in STEPS])
     np.testing.assert_array_equal(rates.reshape(-1), schedule(STEPS.astype(np.int32)))
     assert schedule(7).shape == ()
     assert schedule([]).shape == (0,)

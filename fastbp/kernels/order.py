@@ -5,7 +5,7 @@ last of which may be shorter. An epoch goes in rounds: each takes one row from e
 its own; one round, anywhere, takes the rows that are left over. So each batch has its share from everywhere, and what
 is being read at any time is one window of each shard: files are read in large pieces, and rows come from the caches.
 
-In a shard the windows come in a keyed order, the short one anywhere, and so do the rows in a window. Shards of one size
+In a shard the windows come in a keyed order, beginning anywhere, and so do the rows in a window. Shards of one size
 share those orders; each turns them by an amount of its own.
 
 Keys come from Steele, Lea and Flood's finaliser (Fast splittable pseudorandom number generators, 2014, with Stafford's
@@ -33,7 +33,7 @@ _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 @kernel
 def mixed(key, number):
     """64 bits that depend on every bit of a key and a number."""
-    z = key + np.uint64(number) * _GOLDEN + _GOLDEN
+    z = key + np.uint64(np.int64(number)) * _GOLDEN + _GOLDEN
     z = (z ^ (z >> _S30)) * _MIX_1
     z = (z ^ (z >> _S27)) * _MIX_2
     return z ^ (z >> _S31)
@@ -76,6 +76,7 @@ def shuffle(slots, n, key):
 def place_in_shard(round_, size, key):
     """(window, or -1 for the short one, place in it, its length) in the common order of shards of one size."""
     n_whole, short = size // WINDOW, size % WINDOW
+    round_ = turn(round_, below(mixed(key, -4), size), size)
     at_short = below(mixed(key, -1), n_whole + 1) * WINDOW
     if at_short <= round_ < at_short + short:
         return -1, permuted(round_ - at_short, short, mixed(key, -2)), short

@@ -71,7 +71,8 @@ def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last
     for i in range(first, whole, size):
         old, g = load(vector, i), load(gradient, i) * factor
         p, v, w, z = rule(code, old * shrink, g, load(s, i), load(t, t_at + i), load(u, u_at + i), a, b, c, d, e, f, h)
-        finite = finite and all_finite(p) and all_finite(g)
+        # Averages of squares, too: an infinite one would keep its parameter where it is for good.
+        finite = finite and all_finite(p) and all_finite(g) and all_finite(v) and all_finite(w)
         store(u, u_at + i, z)
         store(t, t_at + i, w)
         store(s, i, v)
@@ -86,6 +87,7 @@ def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last
         )  # fmt: skip
         # What stands behind the last parameter may be 0 / 0.
         finite = finite and all_finite(first_lanes(p, m)) and all_finite(g)
+        finite = finite and all_finite(first_lanes(v, m)) and all_finite(first_lanes(w, m))
         store_part(u, u_at + whole, m, z)
         store_part(t, t_at + whole, m, w)
         store_part(s, whole, m, v)
@@ -133,12 +135,23 @@ def clip_factor(gradient, n, largest):
     if largest == 0.0:
         return 1.0
     norm = math.sqrt(squares(gradient, n))
-    if not math.isfinite(norm):  # in float32; in float64 only if the gradient is not either
-        norm = 0.0
-        for i in range(n):
-            norm += np.float64(gradient[i]) * np.float64(gradient[i])
-        norm = math.sqrt(norm)
+    if norm == 0.0 or not math.isfinite(norm):  # also of squares that are too small or too large
+        norm = scaled_norm(gradient, n)
     return largest / norm if norm > largest else 1.0
+
+
+@kernel
+def scaled_norm(a, n):
+    """The norm of a, whose squares may be out of range."""
+    top, added = 0.0, 0.0
+    for i in range(n):
+        size = abs(np.float64(a[i]))
+        top = top if size <= top else size  # a NaN stays
+    if top == 0.0 or not math.isfinite(top):
+        return top
+    for i in range(n):
+        added += (a[i] / top) ** 2
+    return top * math.sqrt(added)
 
 
 @kernel
