@@ -204,9 +204,8 @@ _CALLS = {
 _FUNCTIONS = {
     "sigmoid": '''
 def sigmoid(z):
-    """1 / (1 + exp(-z)), without overflow at either end."""
-    e = np.exp(-np.abs(z))
-    return np.where(z < 0, e, 1) / (1 + e)
+    """1 / (1 + exp(-z)); an exp that overflows gives the right 0."""
+    return 1 / (1 + np.exp(-z))
 ''',
     "leaky_relu": '''
 def leaky_relu(z, slope):
@@ -225,9 +224,8 @@ def softplus(z):
 ''',
     "silu": '''
 def silu(z):
-    """z / (1 + exp(-z)), without overflow."""
-    e = np.exp(-np.abs(z))
-    return z * np.where(z < 0, e, 1) / (1 + e)
+    """z / (1 + exp(-z)); an exp that overflows gives the right 0."""
+    return z / (1 + np.exp(-z))
 ''',
     "gelu": '''
 def gelu(z):
@@ -239,7 +237,7 @@ def gelu(z):
     "gelu_tanh": f'''
 def gelu_tanh(z):
     """z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2."""
-    return z * (1 + np.tanh({np.sqrt(2 / np.pi).item()!r} * (z + 0.044715 * z * z * z))) / 2
+    return z * ((1 + np.tanh({np.sqrt(2 / np.pi).item()!r} * (z + 0.044715 * z * z * z))) / 2)
 ''',
     "softmax": '''
 def softmax(z):

@@ -15,7 +15,9 @@ from fastbp.errors import InputError
 from fastbp.network import MLP
 
 DTYPES = ("float32", "float64")
-EXTREME = [-3e38, -1e30, -1e5, -100, -20, -5, 0, 5, 20, 100, 1e5, 1e30, 3e38]
+ENDS = [-1e37, -1e30, -1e5, -100, -20, -5, 0, 5, 20, 100, 1e5, 1e30, 1e37]
+_LOSSES = ("poisson", "squared_error", "cross_entropy", "binary_cross_entropy")
+EXTREME = [f"{name}, {loss}" for name in activations.NAMES for loss in _LOSSES]
 # Imports every file, and keeps what its functions give for the rows beside it.
 _APPLY = """
 import importlib.util, sys
@@ -38,11 +40,12 @@ def _models():
             yield f"{case}-{dtype}", net, make_params(net, dtype), None, x
         for name in TASKS:
             yield f"{name}-{dtype}", *make_task(name, np.dtype(dtype))
-        for name in activations.NAMES:
-            net = MLP((1, 2, 1), activation=name, loss="poisson")
+        for case in EXTREME:
+            name, loss = case.split(", ")
+            net = MLP((1, 2, 2), activation=name, loss=loss)
             params = make_params(net, dtype)
             params.vector[:2] = 1, -1
-            yield f"extreme {name}-{dtype}", net, params, None, np.array(EXTREME, dtype)[:, None]
+            yield f"{case}-{dtype}", net, params, None, np.array(ENDS, dtype)[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def outcomes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("case", [*NETWORKS, *(f"extreme {name}" for name in activations.NAMES)])
+@pytest.mark.parametrize("case", [*NETWORKS, *EXTREME])
 def test_predictions_are_those_of_the_network(case, dtype, outcomes):
     """forward and predict as the network's, to 1e-5 in float32 and 1e-12 in float64, without a warning."""
     net, params, _, x, got = outcomes[f"{case}-{dtype}"]
@@ -220,6 +223,12 @@ def test_rows_that_are_no_numbers_are_refused(case, programs):
 def test_nothing_gives_nothing(programs):
     """No rows, no predictions."""
     assert predict(programs / "model of bare.py", "") == (0, "", "")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_number(programs):
+    """As some spreadsheets write it, before rows without a header."""
+    code, out, err = predict(programs / "model of bare.py", "\ufeff1,2,3\n")
+    assert (code, err, out.count("\n")) == (0, "", 1)
 
 
 @pytest.mark.parametrize("x", [[1.0, 2.0, 3.0], [[1.0, 2.0]], [[[1.0, 2.0, 3.0]]]])
