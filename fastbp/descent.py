@@ -6,7 +6,9 @@ of every sum follow from (seed, t) and the data alone, so steps can stop and go 
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,7 +59,7 @@ class Descent:
         ]
         is_lanes = self.batches[0].layout.family == "lanes"
         self.feed = self.data if is_whole else self.data.room(self.batch_size, is_lanes)
-        self.rows = np.empty(2 * self.batch_size, np.int64)
+        self.rows = np.empty(self.batch_size, np.int64)
         self._order = order if isinstance(order, np.ndarray) else np.empty(0, np.int64)
         self._slots = np.empty(64 * max(batch.schedule.n_workers for batch in self.batches), np.int64)
         self.arguments = []
@@ -80,6 +82,8 @@ class Descent:
         self.entries = d.entries(vector.dtype)
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed, reduction)
+        self._is_whole, self._table_at = is_whole, self.table.ctypes.data
+        self._share_at = self.entries.share.address() if any(b.schedule.n_workers > 1 for b in self.batches) else 0
 
     def _table(self, order: int, seed: int, reduction: str) -> np.ndarray:
         table = np.zeros(d.DESCENT, np.int64)
@@ -87,7 +91,7 @@ class Descent:
             d.N_DATA: self.n_rows, d.N_SOURCE: len(self.x), d.BATCH: self.batch_size, d.N_BATCHES: self.n_batches,
             d.SEED: seed,
             d.ORDER: order, d.ORDER_AT: self._order.ctypes.data, d.N_ORDER: len(self._order),
-            d.ROWS: self.rows.ctypes.data, d.CHOSEN: -1, d.SLOTS: self._slots.ctypes.data,
+            d.ROWS: self.rows.ctypes.data, d.SLOTS: self._slots.ctypes.data,
             d.GRADIENT: self.gradient.vector.ctypes.data, d.OPTIMISER_AT: self.state.record.ctypes.data,
             d.WORK: self.batches[0].address, d.IS_MEAN: int(reduction == "mean"),
             d.SUBSET_AT: 0 if self.subset is None else self.subset.ctypes.data,
@@ -155,7 +159,8 @@ class Descent:
         for k in range(len(notes)):
             if self.is_stopped is not None and self.is_stopped():
                 return k
-            status = self._step(first + k, constants[k], notes[k])
+            row_at = constants.ctypes.data + k * constants.strides[0]
+            status = self._step(first + k, constants[k], row_at, notes[k])
             if status == backprop.STOPPED:
                 return k
             if status:
@@ -163,37 +168,37 @@ class Descent:
             self.state.step += 1
         return len(notes)
 
-    def _step(self, t: int, constants: np.ndarray, notes: np.ndarray) -> int:
-        """One step, its parts shared out to threads; returns a status."""
+    def _step(self, t: int, constants: np.ndarray, row_at: int, notes: np.ndarray) -> int:
+        """One step, its parts shared out to threads; row_at is the address of the constants. Returns a status."""
         i = 1 if (t + 1) % self.n_batches == 0 and len(self.batches) > 1 else 0
         batch, arguments, vector = self.batches[i], self.arguments[i], self.params.vector
-        chooses = batch.layout.n_blocks * batch.layout.block_rows < SHARED_ROWS or self.table[d.ORDER] == d.WHOLE
+        chooses = self.batch_size < SHARED_ROWS or self._is_whole
         updates = batch.schedule.n_workers == 1 or vector.size < SHARED_PARAMETERS
         if not chooses:
             self._share(batch, arguments, d.CHOOSE, t)
         self.entries.before(self.table, vector, notes, 0, t, chooses)
         if self.data.stored:
-            arguments = self._sparse_arguments(batch, arguments, t)
+            arguments = self._sparse_arguments(batch, arguments)
         status = backprop.run_program(batch, arguments, self.is_stopped)
         if status:
             return status
         status = self.entries.after(self.table, vector, constants, notes, 0, t, updates)
-        return status if status or updates else self._share(batch, arguments, d.UPDATE, constants.ctypes.data)
+        return status if status or updates else self._share(batch, arguments, d.UPDATE, row_at)
 
     def _share(self, batch: Batch, arguments: tuple[np.ndarray, ...], phase: int, first: int) -> int:
         """A phase of `kernels.descent.share` on all workers; returns a status."""
-        batch.status[:] = 0
-        n_workers, address = batch.schedule.n_workers, self.entries.share.address()
+        status, n_workers = batch.status, batch.schedule.n_workers
+        status[:] = 0
         _threads.launch(
-            batch.entries.parallel, n_workers, *arguments, batch.status, address, n_workers, phase,
-            self.table.ctypes.data, first, 1,
+            batch.entries.parallel, n_workers, *arguments, status, self._share_at, n_workers, phase, self._table_at,
+            first, 1,
         )  # fmt: skip
-        return int(np.bitwise_or.reduce(batch.status))
+        return functools.reduce(operator.or_, status.tolist())
 
-    def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...], t: int) -> tuple[np.ndarray, ...]:
-        if self.table[d.ORDER] == d.WHOLE:
+    def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        if self._is_whole:
             return arguments
-        self._kept = x = self.x[self.rows[t % 2 * self.batch_size :][: batch.fields[f.N_ROWS]]]
+        self._kept = x = self.x[self.rows[: batch.fields[f.N_ROWS]]]
         addresses = x.indices.ctypes.data, x.starts.ctypes.data
         batch.fields[f.INDICES_ADDRESS : f.HEADER] = *addresses, len(x.indices)
         return *arguments[:3], x.values, *arguments[4:]

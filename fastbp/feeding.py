@@ -155,7 +155,6 @@ class FedDescent(Descent):
             self._read(t, half)
         self._half, self._first, self._last = half, t, self._end(t)
         self.table[d.FIRST_FED] = t - half * self.n_segment
-        self.table[d.CHOSEN] = -1
         self._next = self._last, self._reader.submit(self._read, self._last, 1 - half)
 
     def _end(self, t: int) -> int:

@@ -186,7 +186,10 @@ def _softplus(graph: _Graph, z: str, p: float) -> str:
 
 
 def _silu(graph: _Graph, z: str, p: float) -> str:
-    return graph.node("Mul", z, graph.node("Sigmoid", z))
+    if graph.is_single:
+        return graph.node("Mul", z, graph.node("Sigmoid", z))
+    # Older versions of onnxruntime make one operation of the product above, and have it for float32 alone.
+    return graph.node("Div", z, graph.node("Add", graph.node("Exp", graph.node("Neg", z)), 1.0))
 
 
 def _gelu(graph: _Graph, z: str, p: float) -> str:

@@ -26,6 +26,8 @@ from .metrics import as_metrics, targets_like
 from .network import MLP
 from .parameters import Parameters
 
+SPAN_SECONDS = 0.1  # of steps between two looks at what else there is to do; signals are seen sooner
+
 
 class TrainResult(NamedTuple):
     """What training gives back.
@@ -135,6 +137,7 @@ class Training:
         self._first = self.state.step
         self._pending = np.empty((0, notes_of.N_NOTES))  # notes of steps whose epoch has no row yet
         self._seconds = self._recorded = 0.0
+        self._steps_a_span = self.descent.steps_a_call
         self._interrupts = Interrupts()
         self._checkpoints: Checkpoints | None = None
         self.descent.is_stopped = lambda: self._interrupts.came
@@ -225,7 +228,7 @@ class Training:
             return step + 1
         plateau = self.state.optimizer.schedule.name == "reduce_on_plateau"
         looks_at_epochs = self.validation or self.metrics or self.stopping or plateau or self.callbacks.has("on_epoch")
-        events = [step + self.descent.steps_a_call, *(event for event in self._events if event > step)]
+        events = [step + self._steps_a_span, *(event for event in self._events if event > step)]
         return min([*events, (step // length + 1) * length] if looks_at_epochs else events)
 
     def _span(self, stop: int) -> None:
@@ -234,6 +237,7 @@ class Training:
         with self._interrupts.held():
             notes = self.descent.run(run.step, stop - run.step)
             seconds = time.perf_counter() - start
+            self._steps_a_span = max(1, min(2 * self._steps_a_span, int(SPAN_SECONDS * len(notes) / seconds)))
             self._seconds, run.seconds = self._seconds + seconds, run.seconds + seconds
             if len(notes):
                 run.n_samples += self.descent.n_samples(run.step, run.step + len(notes))

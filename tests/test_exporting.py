@@ -140,7 +140,9 @@ def test_a_task_of_another_kind_is_refused(case, form, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["onnx", "py"])
-@pytest.mark.parametrize("changes", [{"target_scale": np.ones(2)}, {"target_scale": np.array([0.0])}, {"target_scale": [1.0]}])
+@pytest.mark.parametrize(
+    "changes", [{"target_scale": np.ones(2)}, {"target_scale": np.array([0.0])}, {"target_scale": [1.0]}]
+)
 def test_a_target_of_another_kind_is_refused(changes, form, tmp_path):
     """The same for numbers."""
     net, params, task, _ = make_task("number")

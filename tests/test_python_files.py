@@ -209,6 +209,11 @@ REFUSED = {
     "long": ("three classes", "1,2,3,4\n", "line 1: 3 cells with numbers are wanted; got ['1', '2', '3', '4']\n"),
     "other names": ("three classes", "time,b,c\n", "line 1: 3 cells with numbers are wanted; got ['time', 'b', 'c']\n"),
     "not finite": ("bare", "1,2,3\n1,nan,3\n", "x must be finite and fit float32; got nan in row 1, column 1\n"),
+    "too large for classes": (
+        "two classes",
+        "1,1e39,3\n",
+        "x must be finite and fit float32; got 1e+39 in row 0, column 1\n",
+    ),
     "too large": ("number", "1,1e39,3\n", "x must be finite and fit float32; got 1e+39 in row 0, column 1\n"),
 }
 

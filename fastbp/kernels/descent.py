@@ -34,9 +34,7 @@ from .fields import (
     N_OUTPUTS,
     N_PARAMETERS,
     N_ROWS,
-    NEXT_ROWS_AT,
     RECORD,
-    ROWS_AT,
     SCALE,
     STEP_SIZE,
     WEIGHTS,
@@ -58,8 +56,7 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
     FIRST_FED,  # the step whose batch comes first in what is fed
     SUBSET_AT,  # the rows that are trained on among those of the data, 0 for all
     N_SOURCE,  # rows of the data
-    ROWS,  # room for the rows of two batches: an even step's and an odd one's
-    CHOSEN,  # the last step whose rows are chosen
+    ROWS,  # room for the rows of a batch
     SLOTS,  # room for the rows of a round
     X,  # all inputs, targets, labels and sample weights, of which steps take their rows
     Y,
@@ -74,7 +71,7 @@ from .update import CLIP, FACTOR, OPTIMISER, ROW, clip_factor, update
     WORK,  # address of `fused.work`
     IS_MEAN,  # whether losses and gradients are divided by the sum of weights
     FIRST_SIZE,  # the records of the two sizes of batches start here
-) = range(26)
+) = range(25)
 (
     PLAN,
     CONSTANTS,
@@ -135,16 +132,10 @@ def call_of(table, size, vector):
 
 
 @kernel
-def rows_at(table, t):
-    """Where the rows of step t's batch are."""
-    return table[ROWS] + t % 2 * table[BATCH] * 8
-
-
-@kernel
 def choose(table, t, first, last, worker):
     """The rows of the places first to last - 1 of step t's batch."""
     epoch, position = t // table[N_BATCHES], t % table[N_BATCHES] * table[BATCH]
-    rows = int64s_at(rows_at(table, t), table[BATCH])
+    rows = int64s_at(table[ROWS], table[BATCH])
     if table[ORDER] == KEYED:
         key = key_of_epoch(table[SEED], epoch)
         slots = int64s_at(table[SLOTS] + worker * SHARDS * 8, SHARDS)
@@ -166,10 +157,10 @@ def choose(table, t, first, last, worker):
 
 
 @kernel
-def gather(table, size, vector, t, first, last):
+def gather(table, size, vector, first, last):
     """Targets, labels and weights of the batch's rows, and inputs where samples are in the lanes."""
     plan, n = plan_of(table, size), table[N_SOURCE]
-    rows = int64s_at(rows_at(table, t), table[BATCH])
+    rows = int64s_at(table[ROWS], table[BATCH])
     if plan[FAMILY] == LANES:
         n_in = plan[N_INPUTS]
         take(
@@ -262,21 +253,9 @@ def begin_step(table, size, vector, t, notes, at, chooses):
     """All that comes before the gradient, on one thread."""
     plan = plan_of(table, size)
     if chooses and table[ORDER] != WHOLE:
-        if table[CHOSEN] != t:
-            choose(table, t, 0, plan[N_ROWS], 0)
-        gather(table, size, vector, t, 0, plan[N_ROWS])
-    if plan[ROWS_AT]:
-        plan[ROWS_AT], plan[NEXT_ROWS_AT] = rows_at(table, t), 0
+        choose(table, t, 0, plan[N_ROWS], 0)
+        gather(table, size, vector, 0, plan[N_ROWS])
     begin(table, size, vector, t, notes, at)
-
-
-@kernel
-def choose_next(table, size, t):
-    """The rows of the step behind step t, if it has as many: they are asked for while this one is computed."""
-    plan = plan_of(table, size)
-    if plan[ROWS_AT] and size_of(table, t + 1) == size:
-        choose(table, t + 1, 0, plan[N_ROWS], 0)
-        table[CHOSEN], plan[NEXT_ROWS_AT] = t + 1, rows_at(table, t + 1)
 
 
 def steps(table, vector, constants, notes, first):
@@ -306,8 +285,6 @@ def before(table, vector, notes, k, t, chooses):
     table_at = pointer(table)
     size = size_of(table_at, t)
     begin_step(table_at, size, pointer(vector), t, pointer(notes), k * N_NOTES, chooses)
-    if chooses:
-        choose_next(table_at, size, t)
 
 
 def after(table, vector, constants, notes, k, t, updates):
@@ -330,7 +307,7 @@ def share(plan, constants, vector, x, y, labels, sample_weight, memory, totals, 
     if phase == CHOOSE:
         start, stop = plan[N_ROWS] * worker // n_workers, plan[N_ROWS] * (worker + 1) // n_workers
         choose(table, first, start, stop, worker)
-        gather(table, size_of(table, first), vector, first, start, stop)
+        gather(table, size_of(table, first), vector, start, stop)
         return 0
     n = plan[N_PARAMETERS]
     row = float64s_at(first, ROW)

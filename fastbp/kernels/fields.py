@@ -49,14 +49,13 @@ regions, one for each worker, or one for every block of a stretch of the batch.
     HAS_WEIGHTS,  # of the call: samples have weights
     WANTS_INPUTS,  # of the call: dL/dx as well
     ROWS_AT,  # of the call: address of the numbers of the batch's rows among those of x, 0 where x is the batch
-    NEXT_ROWS_AT,  # of the call: the same of the next batch, which has as many; 0 where it is not known
     DROP_KEY,  # of the call: what is dropped out follows from it,
     DROP_INPUTS,  # so many of 2^32 inputs, 0 for none
     INDICES_ADDRESS,  # of the call's sparse inputs: the columns of the stored numbers, int32,
     STARTS_ADDRESS,  # where each row starts among them, int64,
     N_STORED,  # and how many there are
     HEADER,
-) = range(46)
+) = range(45)
 
 # -- one layer -------------------------------------------------------------------------------------------------------
 (

@@ -12,7 +12,6 @@ from .fields import (
     BIAS,
     BIAS_SUMS_AT,
     BIASES,
-    BLOCK_ROWS,
     FIRST_UNIT,
     GRADIENT,
     L1,
@@ -25,7 +24,6 @@ from .fields import (
     N_PARAMETERS,
     N_SLOTS,
     N_UNITS,
-    NEXT_ROWS_AT,
     SCALE,
     STRETCH_BLOCKS,
     SUMS_HEIGHT,
@@ -48,25 +46,12 @@ def units_of_stretch(call, stretch, worker, n_workers, first, count):
     """A worker's units of the weight gradients over the stretch that starts at a block; the last one finishes them."""
     plan = call.plan
     stop = end_of_stretch(plan, stretch)
-    begin, end = plan[N_UNITS] * worker // n_workers, plan[N_UNITS] * (worker + 1) // n_workers
-    for unit in range(begin + first, smaller(begin + first + count, end)):
-        if plan[NEXT_ROWS_AT] and stop == plan[N_BLOCKS]:
-            bring_next_batch_nearer(call, worker, n_workers, unit - begin, end - begin)
+    start = plan[N_UNITS] * worker // n_workers + first
+    for unit in range(start, smaller(start + count, plan[N_UNITS] * (worker + 1) // n_workers)):
         layer = tiles.layer_of(plan, FIRST_UNIT, unit)
         sums.add_unit(call, stretch, stop, layer, unit)
         if stop == plan[N_BLOCKS] and plan[N_SLOTS] == 1:
             finish_unit(call, layer, unit)
-
-
-@kernel
-def bring_next_batch_nearer(call, worker, n_workers, part, n_parts):
-    """Ask for one of n_parts of the blocks that a worker takes first of the next batch, ahead of time."""
-    plan = call.plan
-    n_blocks = smaller(plan[STRETCH_BLOCKS], plan[N_BLOCKS])
-    start, stop = n_blocks * worker // n_workers * plan[BLOCK_ROWS], n_blocks * (worker + 1) // n_workers
-    n_rows = stop * plan[BLOCK_ROWS] - start
-    first, last = start + n_rows * part // n_parts, start + n_rows * (part + 1) // n_parts
-    tiles.bring_rows_nearer(plan, plan[NEXT_ROWS_AT], call.x, first, last)
 
 
 @kernel

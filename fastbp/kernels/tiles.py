@@ -90,6 +90,7 @@ from .fields import (
 from .gemm import record
 from .simd import register_size
 
+ROWS_AHEAD = 3  # of those that are loaded from all over x, as many are asked for ahead
 FAR_BELOW = -1e30  # padding of the logits that softmax must not see
 
 
@@ -292,17 +293,11 @@ def load_chosen_rows(plan, x, memory, at, row, n_rows):
     """Load those rows of x that the batch has; False if a number is not finite."""
     rows, n, finite = int64s_at(plan[ROWS_AT], plan[N_ROWS]), plan[N_INPUTS], True
     for m in range(row, row + n_rows):
+        if m + ROWS_AHEAD < row + n_rows:
+            bring_nearer(x, rows[m + ROWS_AHEAD] * n, (rows[m + ROWS_AHEAD] + 1) * n)
         finite &= load_rows(memory, at, plan[INPUTS_STEP], x, rows[m] * n, 1, n)
         at += plan[INPUTS_STEP]
     return finite
-
-
-@kernel
-def bring_rows_nearer(plan, rows_at, x, first, last):
-    """Ask for the rows of x that a batch has from place `first` to place `last`, ahead of time."""
-    rows, n = int64s_at(rows_at, plan[N_ROWS]), plan[N_INPUTS]
-    for m in range(first, gemm.smaller(last, plan[N_ROWS])):
-        bring_nearer(x, rows[m] * n, (rows[m] + 1) * n)
 
 
 @kernel
