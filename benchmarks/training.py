@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
+from fastbp.training import Training
 
 from .processes import Job, UnavailableError
 
@@ -68,7 +69,7 @@ def _images(n: int) -> tuple[np.ndarray, np.ndarray]:
 def loop() -> Call:
     """LOOP_STEPS steps of Adam on shuffled batches of 60,000 rows."""
     x, y = _images(60_000)
-    training = fastbp.training.Training(FASHION_NET, FASHION_NET.init(0), x, y, batch_size=BATCH)
+    training = Training(FASHION_NET, FASHION_NET.init(0), x, y, batch_size=BATCH)
 
     def call() -> tuple[float, list[Any]]:
         result = training.run(training.run_.step + LOOP_STEPS)
@@ -129,8 +130,7 @@ def fashion_fastbp() -> Call:
         result = fastbp.train(
             FASHION_NET, FASHION_NET.init(0), x, y, optimizer=fastbp.optim.adam(RATE), epochs=EPOCHS, batch_size=BATCH
         )
-        call.accuracy = float(np.mean(FASHION_NET.predict(result.params, x_test) == y_test))
-        return 1 - call.accuracy, [result.params.vector]
+        return _wrong(np.mean(FASHION_NET.predict(result.params, x_test) != y_test))
 
     return call
 
@@ -147,7 +147,7 @@ def fashion_sklearn() -> Call:
             random_state=0,
         )  # fmt: skip
         model.fit(x, y)
-        return 1 - model.score(x_test, y_test), [w.ravel() for w in model.coefs_]
+        return _wrong(1 - model.score(x_test, y_test))
 
     return call
 
@@ -173,10 +173,16 @@ def fashion_torch() -> Call:
                 torch.nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
                 optimizer.step()
         with torch.no_grad():
-            wrong = float((model(x_test).argmax(1) != y_test).float().mean())
-            return wrong, [p.numpy().ravel() for p in model.parameters()]
+            return _wrong((model(x_test).argmax(1) != y_test).float().mean())
 
     return call
+
+
+def _wrong(share: Any) -> tuple[float, list[np.ndarray]]:
+    """The share of test images that are wrong: all that different libraries have in common; within 0.02 of each other."""
+    if not 0.10 < share < 0.14:
+        raise UnavailableError(f"{share:.3f} of the test images are wrong, where 0.12 are to be expected")
+    return float(share), [np.array([share])]
 
 
 def accuracy() -> float:
