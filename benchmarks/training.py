@@ -179,7 +179,7 @@ def fashion_torch() -> Call:
 
 
 def _wrong(share: Any) -> tuple[float, list[np.ndarray]]:
-    """The share of test images that are wrong: all that different libraries have in common; within 0.02 of each other."""
+    """The share of test images that are wrong, all that different libraries have in common: it must be about 0.12."""
     if not 0.10 < share < 0.14:
         raise UnavailableError(f"{share:.3f} of the test images are wrong, where 0.12 are to be expected")
     return float(share), [np.array([share])]

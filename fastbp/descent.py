@@ -10,6 +10,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ class Descent:
         if self._order.size:
             kind = d.FED if fed_rows else d.GIVEN
         self.entries = d.entries(vector.dtype)
+        self._kept: list[_Kept] = []
+        self._goes_back = False
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed, reduction)
         self._is_whole, self._table_at = is_whole, self.table.ctypes.data
@@ -135,6 +138,8 @@ class Descent:
         gradient or parameters are not finite; the parameters are then the last ones whose loss was.
         """
         notes = np.empty((count, d.N_NOTES))
+        if not self._goes_back:
+            self._keep(first)
         constants = self.state.optimizer.constants(self.state.step, count, self.state.scale)
         run = self._run_many if self.is_small else self._run_each
         return notes[: run(first, constants, notes)]
@@ -211,6 +216,27 @@ class Descent:
     def close(self) -> None:
         """Nothing is left open."""
 
+    # -- the way back ----------------------------------------------------------------------------------
+
+    def _keep(self, t: int) -> None:
+        """Note the state before step t, beside that before the last run: from it, steps can be made again."""
+        if len(self._kept) < 2:
+            self._kept.append(_Kept(t, self.params.vector.copy(), self.state.copy()))
+            return
+        self._kept.reverse()
+        self._kept[1].t = t
+        self._kept[1].vector[...] = self.params.vector
+        self._kept[1].state.take(self.state)
+
+    def _go_back(self, t: int) -> None:
+        """Bring parameters and state to what they were before step t, or as near to it as is known."""
+        kept = next((kept for kept in reversed(self._kept) if kept.t <= t), self._kept[0])
+        self.params.vector[...] = kept.vector
+        self.state.take(kept.state)
+        if t > kept.t:
+            self._goes_back = True
+            self.run(kept.t, t - kept.t)
+
     # -- errors ----------------------------------------------------------------------------------------
 
     def data_error(self, status: int) -> FastbpError:
@@ -222,7 +248,7 @@ class Descent:
             return self.data_error(status)
         loss = notes[d.DATA_LOSS] + notes[d.PENALTY]
         where = _first_not_finite(self.net, self.params, self.gradient)
-        self.params.vector[...] = self.state.sound
+        self._go_back(t if status & d.BAD_UPDATE else t - 1)
         rate = float(self.state.optimizer.schedule(self.state.step)) * self.state.scale
         batch = f", batch {t % self.n_batches + 1} of epoch {t // self.n_batches + 1}" if self.n_batches > 1 else ""
         return DivergenceError(
@@ -241,6 +267,15 @@ def _first_not_finite(net: MLP, params: Parameters, gradient: Parameters) -> str
                 if not np.isfinite(values.vector[part]).all():
                     return f"{prefix} {name} of layer {number} of {len(net.layers)}"
     return f"overflow in the outputs, layer {len(net.layers)} of {len(net.layers)}"
+
+
+@dataclass
+class _Kept:
+    """Parameters and optimiser's state before step t."""
+
+    t: int
+    vector: np.ndarray
+    state: OptimizerState
 
 
 class _Arrays:

@@ -98,27 +98,28 @@ class OptimizerState:
         self.memory = np.zeros((n_slots + has_average) * n, vector.dtype)
         self.slots = self.memory[: n_slots * n].reshape(n_slots, n)
         self.average = self.memory[n_slots * n :] if has_average else None
-        self.sound = vector.copy()
+        self.size, self.dtype = n, vector.dtype
         self._decayed = decayed
         if self.average is not None:
             self.average[...] = vector
         if optimizer.name == "rprop":
             self.slots[1] = optimizer.schedule.rate
         code = rules.NAMES.index(rule.code(dict(optimizer.options)))
-        places = self.memory.ctypes.data, self.sound.ctypes.data, int(has_average), decayed.ctypes.data
-        self.record = np.array([code, n_slots, n, *places, len(decayed)], np.int64)
+        self.record = np.array(
+            [code, n_slots, n, self.memory.ctypes.data, int(has_average), decayed.ctypes.data, len(decayed)], np.int64
+        )
 
     def check(self, optimizer: Optimizer, vector: np.ndarray, grad: np.ndarray) -> None:
         """InputError unless optimiser, parameters and gradient are those of this state."""
         if optimizer != self.optimizer:
             raise InputError(f"the state is that of {self.optimizer}; got {optimizer}. Make one with optimizer.init")
         for name, array in (("vector", vector), ("grad", grad)):
-            fits = isinstance(array, np.ndarray) and array.shape == self.sound.shape and array.dtype == self.sound.dtype
+            fits = isinstance(array, np.ndarray) and array.shape == (self.size,) and array.dtype == self.dtype
             if not (fits and array.flags.carray):
                 came = f"{array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
                 raise InputError(
                     f"{name} must be a contiguous writable array like the one the state was made for, "
-                    f"{self.sound.dtype}, shape {self.sound.shape}; got {came}"
+                    f"{self.dtype}, shape ({self.size},); got {came}"
                 )
         if np.may_share_memory(vector, grad):
             raise InputError("vector and grad must not share memory; pass the gradient as an array of its own")
@@ -138,13 +139,13 @@ class OptimizerState:
 
     def copy(self) -> OptimizerState:
         """The same in memory of its own."""
-        twin = OptimizerState(self.optimizer, self.sound, self._decayed)
+        twin = OptimizerState(self.optimizer, np.zeros(self.size, self.dtype), self._decayed)
         twin.take(self)
         return twin
 
     # Not field by field: the record holds addresses.
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.optimizer, self.sound, self._decayed, self.memory, self._counters)
+        return _rebuilt, (self.optimizer, self.size, self._decayed, self.memory, self._counters)
 
     def __deepcopy__(self, memo: Any) -> OptimizerState:
         return self.copy()
@@ -157,13 +158,13 @@ class OptimizerState:
 
     def take(self, other: OptimizerState) -> None:
         """Become equal to the state of another run of the same optimiser on parameters alike."""
-        self.memory[...], self.sound[...] = other.memory, other.sound
+        self.memory[...] = other.memory
         self.step, self.scale, self.best, self.waited = other._counters
 
     def to_meta(self) -> dict[str, Any]:
         """Plain values and arrays from which `from_meta` makes an equal state."""
         values = {
-            "n": self.sound.size,
+            "n": self.size,
             "step": self.step,
             "scale": self.scale,
             "best": float(self.best),
@@ -175,7 +176,7 @@ class OptimizerState:
     def from_meta(cls, params: Any, meta: dict[str, Any]) -> OptimizerState:
         """The state of `to_meta`, for the parameters it belongs to."""
         state = Optimizer.from_dict(meta["optimizer"]).init(params)
-        if (meta["n"], meta["memory"].dtype) != (state.sound.size, state.memory.dtype):
+        if (meta["n"], meta["memory"].dtype) != (state.size, state.memory.dtype):
             raise InputError(f"the state is not that of {params!r}")
         state.memory[...] = meta["memory"]
         state.step, state.scale = int(meta["step"]), float(meta["scale"])
@@ -184,9 +185,9 @@ class OptimizerState:
 
 
 def _rebuilt(
-    optimizer: Optimizer, sound: np.ndarray, decayed: np.ndarray, memory: np.ndarray, counters: tuple[Any, ...]
+    optimizer: Optimizer, size: int, decayed: np.ndarray, memory: np.ndarray, counters: tuple[Any, ...]
 ) -> OptimizerState:  # fmt: skip
-    state = OptimizerState(optimizer, sound, decayed)
+    state = OptimizerState(optimizer, np.zeros(size, memory.dtype), decayed)
     state.memory[...] = memory
     state.step, state.scale, state.best, state.waited = counters
     return state

@@ -36,12 +36,11 @@ from .simd import (
     N_SLOTS,  # numbers remembered of each parameter
     N,  # parameters
     STATE_AT,  # address of the slots, one behind the other, and behind them of the average, if there is one
-    SOUND_AT,  # address of the parameters as they were before the last step
     HAS_AVERAGE,
     DECAYED_AT,  # address of where runs of parameters that decay start and end
     N_DECAYED,
     OPTIMISER,
-) = range(9)
+) = range(8)
 
 # -- constants of a step: those of the rule, then ----------------------------------------------------------------------
 (
@@ -59,10 +58,10 @@ PIECE = 8192  # squares summed in the working dtype
 def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last):
     """The rule for one run of parameters, multiplied by `shrink`; False if one is not finite, or its gradient."""
     n, n_slots = optimiser[N], optimiser[N_SLOTS]
-    sound = numbers_at(optimiser[SOUND_AT], n, vector)
     state = numbers_at(optimiser[STATE_AT], n_slots * n, vector)
-    # Slots that a rule does not have fall on what is overwritten in the end.
-    s, t, u = (state if n_slots > 0 else sound), (state if n_slots > 1 else sound), (state if n_slots > 2 else sound)
+    # Slots that a rule does not have fall on the parameters, which are written last.
+    s, t = (state if n_slots > 0 else vector), (state if n_slots > 1 else vector)
+    u = state if n_slots > 2 else vector
     t_at, u_at = (n if n_slots > 1 else 0), (2 * n if n_slots > 2 else 0)
     code, size, factor, finite = optimiser[RULE], register_size(vector), constants[at + FACTOR], True
     a, b, c, d = constants[at], constants[at + 1], constants[at + 2], constants[at + 3]
@@ -76,7 +75,6 @@ def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last
         store(u, u_at + i, z)
         store(t, t_at + i, w)
         store(s, i, v)
-        store(sound, i, old)
         store(vector, i, p)
     m = last - whole
     if m > 0:
@@ -91,7 +89,6 @@ def step_of_part(optimiser, constants, at, vector, gradient, shrink, first, last
         store_part(u, u_at + whole, m, z)
         store_part(t, t_at + whole, m, w)
         store_part(s, whole, m, v)
-        store_part(sound, whole, m, old)
         store_part(vector, whole, m, p)
     return finite
 
