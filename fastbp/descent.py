@@ -85,8 +85,7 @@ class Descent:
         self._goes_back = False
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed, reduction)
-        self._is_whole, self._table_at = is_whole, self.table.ctypes.data
-        self._share_at = self.entries.share.address() if any(b.schedule.n_workers > 1 for b in self.batches) else 0
+        self._is_whole = is_whole
 
     def _table(self, order: int, seed: int, reduction: str) -> np.ndarray:
         table = np.zeros(d.DESCENT, np.int64)
@@ -176,28 +175,43 @@ class Descent:
     def _step(self, t: int, constants: np.ndarray, row_at: int, notes: np.ndarray) -> int:
         """One step, its parts shared out to threads; row_at is the address of the constants. Returns a status."""
         i = 1 if (t + 1) % self.n_batches == 0 and len(self.batches) > 1 else 0
-        batch, arguments, vector = self.batches[i], self.arguments[i], self.params.vector
-        chooses = self.batch_size < SHARED_ROWS or self._is_whole
-        updates = batch.schedule.n_workers == 1 or vector.size < SHARED_PARAMETERS
+        batch, size, vector = self.batches[i], d.FIRST_SIZE + i * d.SIZE, self.params.vector
+        is_shared = batch.schedule.n_workers > 1
+        chooses = self.batch_size < SHARED_ROWS or self._is_whole or not is_shared
+        updates = vector.size < SHARED_PARAMETERS or not is_shared
         if not chooses:
-            self._share(batch, arguments, d.CHOOSE, t)
+            self._share(batch, size, d.CHOOSE, 0, t, 1)
         self.entries.before(self.table, vector, notes, 0, t, chooses)
         if self.data.stored:
-            arguments = self._sparse_arguments(batch, arguments)
-        status = backprop.run_program(batch, arguments, self.is_stopped)
+            status = backprop.run_program(batch, self._sparse_arguments(batch, self.arguments[i]), self.is_stopped)
+        elif is_shared:
+            status = self._share_program(batch, size, self.arguments[i])
+        else:
+            status = backprop.run_program(batch, self.arguments[i], self.is_stopped)
         if status:
             return status
         status = self.entries.after(self.table, vector, constants, notes, 0, t, updates)
-        return status if status or updates else self._share(batch, arguments, d.UPDATE, row_at)
+        return status if status or updates else self._share(batch, size, d.UPDATE, 0, row_at, 1)
 
-    def _share(self, batch: Batch, arguments: tuple[np.ndarray, ...], phase: int, first: int) -> int:
-        """A phase of `kernels.descent.share` on all workers; returns a status."""
+    def _share_program(self, batch: Batch, size: int, arguments: tuple[np.ndarray, ...]) -> int:
+        """The program of a gradient, as `backprop.run_program`, by fewer words a launch."""
+        for i, (phase, stretch, first, count, is_shared) in enumerate(batch.schedule.steps):
+            if is_shared:
+                status = self._share(batch, size, phase, stretch, first, count)
+            else:
+                status = batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
+            if status:
+                return status
+            if self.is_stopped is not None and self.is_stopped():
+                return backprop.STOPPED
+        return 0
+
+    def _share(self, batch: Batch, size: int, phase: int, stretch: int, first: int, count: int) -> int:
+        """A phase of a step on all workers; returns a status."""
         status, n_workers = batch.status, batch.schedule.n_workers
         status[:] = 0
-        _threads.launch(
-            batch.entries.parallel, n_workers, *arguments, status, self._share_at, n_workers, phase, self._table_at,
-            first, 1,
-        )  # fmt: skip
+        team, vector = self.entries.team, self.params.vector
+        _threads.launch(team, n_workers, self.table, vector, status, size, n_workers, phase, stretch, first, count)
         return functools.reduce(operator.or_, status.tolist())
 
     def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

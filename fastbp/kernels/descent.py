@@ -13,11 +13,11 @@ import numba
 import numpy as np
 from numba import types
 
-from .._jit import Entry, entry, kernel
+from .._jit import Entry, entry, kernel, prange
 from . import fused
 from .addresses import float64s_at, int64s_at, numbers_at
 from .blocks import loss_sums_at
-from .calls import Call
+from .calls import Call, call_at
 from .fields import (
     DROP_KEY,
     FAMILY,
@@ -35,6 +35,7 @@ from .fields import (
     N_PARAMETERS,
     N_ROWS,
     RECORD,
+    REDUCE,
     SCALE,
     STEP_SIZE,
     WEIGHTS,
@@ -297,24 +298,35 @@ def after(table, vector, constants, notes, k, t, updates):
     return status
 
 
-def share(plan, constants, vector, x, y, labels, sample_weight, memory, totals, d_x, out, phase, table_at, worker,
-          n_workers, first, count):  # fmt: skip
-    """A worker's part of what comes before or after a gradient; the arguments are those of `fused.work`.
+@kernel
+def part_of_step(table, size, vector, phase, stretch, worker, n_workers, first, count):
+    """A worker's part of a step: those of `fused.work`, and what comes before and after. Returns a status.
 
-    CHOOSE : the rows of step `first`. UPDATE : with the constants at the address `first`. Returns a status.
+    CHOOSE : the rows of step `first`. UPDATE : with the constants at the address `first`.
     """
-    table = int64s_at(table_at, DESCENT)
+    call = call_of(table, size, vector)
+    if phase < CHOOSE:
+        return call_at(table[WORK], call, phase, stretch, worker, n_workers, first, count)
     if phase == CHOOSE:
-        start, stop = plan[N_ROWS] * worker // n_workers, plan[N_ROWS] * (worker + 1) // n_workers
+        n = call.plan[N_ROWS]
+        start, stop = n * worker // n_workers, n * (worker + 1) // n_workers
         choose(table, first, start, stop, worker)
-        gather(table, size_of(table, first), vector, start, stop)
+        gather(table, size, vector, start, stop)
         return 0
-    n = plan[N_PARAMETERS]
+    n = call.plan[N_PARAMETERS]
     row = float64s_at(first, ROW)
-    return step_of(table, vector, out, row, 0, n * worker // n_workers, n * (worker + 1) // n_workers)
+    return step_of(table, vector, call.out, row, 0, n * worker // n_workers, n * (worker + 1) // n_workers)
 
 
-CHOOSE, UPDATE = range(2)
+def team(table, vector, status, size, n_workers, phase, stretch, first, count):
+    """A phase of a step on threads; status[worker] says what was wrong."""
+    for worker in prange(n_workers):
+        status[worker] |= part_of_step(
+            pointer(table), size, pointer(vector), phase, stretch, np.intp(worker), n_workers, first, count
+        )
+
+
+CHOOSE, UPDATE = range(REDUCE + 1, REDUCE + 3)  # phases beside those of a gradient
 STATUSES = 16
 
 
@@ -324,7 +336,7 @@ class Entries(NamedTuple):
     steps: Entry
     before: Entry
     after: Entry
-    share: Entry
+    team: Entry
 
 
 @functools.cache
@@ -332,11 +344,9 @@ def entries(dtype):
     """The kernels for float32 or float64; compiled or loaded when first called."""
     real, n = numba.from_dtype(dtype), types.int64
     numbers, table, floats = (types.Array(kind, 1, "C") for kind in (real, n, types.float64))
-    elements = (n, types.float64, real, real, real, n, real, real, types.float64, real, real)
-    pointers = tuple(types.CPointer(element) for element in elements)
     return Entries(
         steps=entry(n(table, numbers, floats, floats, n))(steps),
         before=entry(types.void(table, numbers, floats, n, n, n))(before),
         after=entry(n(table, numbers, floats, floats, n, n, n))(after),
-        share=entry(n(*pointers, n, n, n, n, n, n), by_address=True)(share),
+        team=entry(types.void(table, numbers, table, n, n, n, n, n, n), parallel=True)(team),
     )
