@@ -32,6 +32,7 @@ _HOMES = {
     "cross_entropy": "classifier",
     "export": "exporting",
     "load": "saving",
+    "open_table": "streaming",
     "save": "saving",
     "set_num_threads": "config",
     "show_config": "config",

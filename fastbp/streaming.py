@@ -17,7 +17,7 @@ from .data import Standardise, read_blocks
 from .datasets import NpyRows
 from .errors import DataError
 from .tables import BadRows, Table
-from .task import Task, make_task
+from .task import Task, default_loss, make_task
 
 ROWS_AT_A_TIME = 8192
 
@@ -84,6 +84,25 @@ def stream(
             made.append(FileRows(NpyRows(folder / name), y[part]))
     raw.unlink()
     return Streamed(task, made[0], made[1] if len(made) == 2 else None)
+
+
+def open_table(
+    path: str, folder: str | Path, *, target: str | None = None, loss: str | None = None, dtype: Any = np.float32,
+    bad: BadRows | None = None,
+) -> tuple[Task, FileRows]:  # fmt: skip
+    """A data file of any kind, or a folder of them, as a data set larger than memory, and what its columns mean.
+
+    Features are standardised in one pass and written to `folder`, which must be kept while the data set is used, in
+    `dtype`; targets are class codes, or standardised numbers, as `loss` wants them, by default that of `fastbp train`.
+
+    >>> task, rows = fastbp.open_table("large.parquet", "scratch", target="price")
+    >>> result = fastbp.train(net, params, rows, epochs=10)
+    """
+    made = stream(
+        path, target, Path(folder), np.dtype(dtype), bad or BadRows(), lambda table: loss or default_loss(table),
+        lambda table, _: (np.arange(len(table.x)), None),
+    )  # fmt: skip
+    return made.task, made.train
 
 
 def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> Table:

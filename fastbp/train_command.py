@@ -98,8 +98,10 @@ class Session:
             self._evaluate(ready.training.run_, screen)  # with the best parameters
 
     def _evaluate(self, run: Run, screen: Silence) -> None:
-        self.values = self.ready.evaluate(self.args.threads)
-        self.scores[run.step] = {name: value for name, value in self.values.items() if name != "loss"}
+        history = self.ready.training.run_.history
+        of_validation = {"val_loss": float(history["val_loss"][-1])} if "val_loss" in history else {}
+        self.values = self.ready.evaluate(self.args.threads) | of_validation
+        self.scores[run.step] = {name: value for name, value in self.values.items() if not name.endswith("loss")}
         screen.evaluated(run, self.values)
 
     def save(self) -> str:

@@ -171,3 +171,17 @@ def test_a_run_goes_on_from_the_command_line(monkeypatch, capsys):
     assert "there are checkpoints of another run; resume it, or choose another folder" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 2
     assert capsys.readouterr().err == "fastbp: --resume needs --checkpoint, the folder to go on from\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "parquet", "folder"])
+def test_a_table_is_opened_as_a_data_set(form, workdir):
+    """From Python: any kind of file, on the disk; training on it is training on the table in memory."""
+    target = write_table(form)
+    task, rows = fastbp.open_table(f"t.{form}", workdir, target=target)
+    table = fastbp.data.read_table(f"t.{form}", target=target)
+    assert task.classes.tolist() == ["ash", "elm", "oak"]
+    x, y = task.encode_inputs(table, np.float32), task.encode_target(table)
+    net = fastbp.MLP((3, 8, 3), loss="cross_entropy")
+    runs = [fastbp.train(net, net.init(0), *given, epochs=2) for given in ((rows,), (x, y))]
+    np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
+    assert sorted(path.name for path in workdir.glob("*.npy")) == ["train.npy"]
