@@ -190,9 +190,8 @@ def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert:
     Rows that lie near each other are read at once, by `read_into` where the data set has it: it fills arrays with rows
     as they are, and says whether it could. convert(start, parts) makes what `read` gives fit the arrays.
     """
-    order = np.argsort(rows, kind="stable")
-    sorted_rows, places = rows[order], np.empty(len(rows), np.int64)
-    cuts = [0, *(np.flatnonzero(np.diff(sorted_rows) > NEAR) + 1).tolist(), len(rows)]
+    sorted_rows, places = np.unique(rows, return_inverse=True)  # an order of one's own may have a row twice
+    cuts = [0, *(np.flatnonzero(np.diff(sorted_rows) > NEAR) + 1).tolist(), len(sorted_rows)]
     read_into = getattr(dataset, "read_into", None)
     for first, last in itertools.pairwise(cuts):
         start, stop = int(sorted_rows[first]), int(sorted_rows[last - 1]) + 1
@@ -202,5 +201,4 @@ def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert:
         parts = convert(start, dataset.read(start, stop))
         for array, part in zip(room, parts, strict=True):
             array[...] = part if stop - start == last - first else part[sorted_rows[first:last] - start]
-    places[order] = np.arange(len(rows))
     return places

@@ -217,7 +217,7 @@ class Descent:
     def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         if self._is_whole:
             return arguments
-        self._kept = x = self.x[self.rows[: batch.fields[f.N_ROWS]]]
+        self._sparse_batch = x = self.x[self.rows[: batch.fields[f.N_ROWS]]]
         addresses = x.indices.ctypes.data, x.starts.ctypes.data
         batch.fields[f.INDICES_ADDRESS : f.HEADER] = *addresses, len(x.indices)
         return *arguments[:3], x.values, *arguments[4:]

@@ -34,7 +34,12 @@ class CheckpointError(FastbpError, ValueError):
 
 
 class DivergenceError(FastbpError, ArithmeticError):
-    """A descent whose loss or parameters are no longer finite; the message names the step."""
+    """A descent whose loss or parameters are no longer finite; the message names the step.
+
+    params : of `fastbp.train`, the parameters of the last step whose loss was finite.
+    """
+
+    params = None
 
 
 class StateError(FastbpError, RuntimeError):

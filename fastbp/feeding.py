@@ -178,7 +178,7 @@ class FedDescent(Descent):
 
     def data_error(self, status: int) -> FastbpError:
         """The error that names the file and the row of what the kernels found."""
-        numbers = np.sort(self._numbers[self._half])  # as they lie in the file, and in the buffers
+        numbers = np.unique(self._numbers[self._half])  # as they lie in the file, and in the buffers
         n = len(numbers)
         for what, part in zip(("x", "y"), self._halves[self._half], strict=False):
             found = arrays.first_bad_row(part[:n]) if part.dtype.kind == "f" else None

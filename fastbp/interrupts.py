@@ -20,7 +20,7 @@ class Terminated(SystemExit):
 class Interrupts:
     """As a context: turns signals into KeyboardInterrupt and `Terminated`, outside of `held` at once, else behind it.
 
-    Does nothing outside of the main thread, where Python delivers no signals. A second signal does not wait.
+    Does nothing outside of the main thread, where Python delivers no signals.
     """
 
     def __init__(self) -> None:
@@ -57,8 +57,8 @@ class Interrupts:
             self._raise(self._came)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self._is_held and not self._came:
-            self._came = number
+        if self._is_held:
+            self._came = self._came or number
             return
         self._raise(number)
 

@@ -67,6 +67,8 @@ def as_metrics(metrics: Sequence[Any], net: MLP) -> dict[str, Callable[..., floa
         if isinstance(metric, str) and (metric in _OF_LABELS) != net.loss_function.is_classification:
             fitting = [name for name in METRICS if (name in _OF_LABELS) == net.loss_function.is_classification]
             raise InputError(f"{metric} does not go with {net.loss_function.name}; {', '.join(fitting)} do")
+        if name in chosen:
+            raise InputError(f"every metric needs a name of its own; {name!r} came more than once")
         chosen[name] = METRICS[metric] if isinstance(metric, str) else metric
     return chosen
 

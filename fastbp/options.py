@@ -38,6 +38,13 @@ def as_seed(seed: Any) -> int:
     return number
 
 
+def as_steps(snapshots: Any) -> set[int]:
+    """The steps after which parameters are kept."""
+    if np.ndim(snapshots if not isinstance(snapshots, set | range) else list(snapshots)) != 1:
+        raise InputError(f"snapshots must be a list of steps, such as [5, 20, 100]; got {snapshots!r}")
+    return {int(step) for step in snapshots}
+
+
 def as_order(order: Any, n_rows: int) -> Any:
     if isinstance(order, str):
         if order not in ("shuffled", "sequential"):
@@ -55,12 +62,12 @@ def as_order(order: Any, n_rows: int) -> Any:
 
 def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[float, ...]:
     n_hidden = len(net.layers) - 1
-    shares = [dropout] * n_hidden if isinstance(dropout, int | float) else list(dropout)
+    shares = [dropout] * n_hidden if np.ndim(dropout) == 0 else list(dropout)
     if len(shares) != n_hidden:
         raise InputError(f"dropout must be one number or one for each of {n_hidden} hidden layers; got {len(shares)}")
     shares = [number("dropout", share, 0, below=1) for share in shares]
     of_inputs = number("input_dropout", input_dropout, 0, below=1)
-    if of_inputs and isinstance(x, csr.CSR):
+    if of_inputs and hasattr(x, "nnz"):
         raise InputError("input_dropout needs dense inputs; got sparse x. Use x.toarray(), or dropout of hidden layers")
     return (of_inputs, *shares) if of_inputs or any(shares) else ()
 
@@ -106,7 +113,7 @@ def as_validation(
     """(rows to train on or None for all, (x, y, weights) to validate on or None)."""
     if validation is None:
         return None, None
-    if isinstance(validation, int | float):
+    if isinstance(validation, int | float | np.number) and not isinstance(validation, bool):
         labels = targets_like(y, net) if net.loss_function.is_classification else None
         train_rows, rows = split_rows(labels, len(x), float(validation), seed)
         return train_rows, (x[rows], y[rows], None if weights is None else weights[rows])
@@ -122,7 +129,7 @@ def as_held_out(
     net: MLP, source: Source, validation: Any, seed: int
 ) -> tuple[np.ndarray | None, tuple[Any, np.ndarray, np.ndarray | None] | None]:  # fmt: skip
     """The same for a data set, whose held-out rows are read into memory."""
-    if not isinstance(validation, int | float) or isinstance(validation, bool):
+    if not isinstance(validation, int | float | np.number) or isinstance(validation, bool):
         return as_validation(net, None, None, None, validation, seed, source.dtype)
     labels = None
     if net.loss_function.is_classification:

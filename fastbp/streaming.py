@@ -67,12 +67,12 @@ def stream(
     choose_loss(table), split(table, loss) -> rows of the two parts; their table has the target, but no features.
     """
     raw = folder / "raw.npy"
-    table = _spill(path, target, raw, bad)
+    table, numbers = _spill(path, target, raw, bad)
     loss = choose_loss(table)
     parts = split(table, loss)
     rows = NpyRows(raw)
     chosen = np.zeros(rows.n_rows, bool)
-    chosen[parts[0]] = True
+    chosen[numbers[parts[0]]] = True
     inputs = Standardise.fit_blocks(x[chosen[start : start + len(x)]] for start, x in _blocks(rows))
     task = make_task(table, loss, parts[0], inputs)
     y = task.encode_target(table)
@@ -80,7 +80,7 @@ def stream(
     made = []
     for name, part in zip(("train.npy", "held-out.npy"), parts, strict=True):
         if part is not None:
-            _write_part(task, table, rows, part, folder / name, dtype)
+            _write_part(task, table, rows, numbers[part], folder / name, dtype, numbers)
             made.append(FileRows(NpyRows(folder / name), y[part]))
     raw.unlink()
     return Streamed(task, made[0], made[1] if len(made) == 2 else None)
@@ -105,9 +105,9 @@ def open_table(
     return made.task, made.train
 
 
-def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> Table:
-    """All features to a file; the table without them."""
-    targets, first = [], None
+def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Table, np.ndarray]:
+    """All features to a file; the table without them, and which rows of the file it has."""
+    targets, lines, first = [], [], None
     with _NpyWriter(raw, np.float64) as writer:
         for table in read_blocks(path, target=target, bad=bad, n_rows=ROWS_AT_A_TIME):
             if first is not None and table.names != first.names:
@@ -118,27 +118,40 @@ def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> Table:
             first = first or table
             writer.add(table.x)
             targets.append(table.target)
+            lines.append(table.lines)
     if not writer.n_rows:
         raise DataError(f"{path}: at least one row that can be used is needed; got none")
     column = np.concatenate(targets)
     column = typed(column) if column.dtype.kind == "U" else column
     without = np.broadcast_to(0.0, (writer.n_rows, len(first.names)))  # it takes no memory
-    table = Table(first.names, without, column, first.target_name, str(path))
-    return tables.checked(table, BadRows())
+    all_lines = np.concatenate(lines) if lines[0] is not None and len(_sources(path)) == 1 else None
+    table = Table(first.names, without, column, first.target_name, str(path), all_lines)
+    numbers = np.arange(writer.n_rows)
+    if column.dtype.kind == "f":
+        numbers = np.flatnonzero(np.isfinite(column.reshape(len(column), -1)).all(axis=1))
+    return tables.checked(table, bad), numbers
 
 
-def _write_part(task: Task, table: Table, rows: NpyRows, part: np.ndarray, path: Path, dtype: Any) -> None:
-    """The standardised features of some rows."""
+def _sources(path: str) -> list[Path]:
+    return list(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+
+
+def _write_part(
+    task: Task, table: Table, rows: NpyRows, part: np.ndarray, path: Path, dtype: Any, numbers: np.ndarray
+) -> None:  # fmt: skip
+    """The standardised features of some rows of the file; the table's rows are those with these numbers."""
     chosen = np.zeros(rows.n_rows, bool)
     chosen[part] = True
     with _NpyWriter(path, dtype) as writer:
         for start, block in _blocks(rows):
-            x = task.inputs.apply(block, dtype)
+            wanted = np.flatnonzero(chosen[start : start + len(block)])
+            x = task.inputs.apply(block[wanted], dtype)
             found = arrays.first_bad_row(x)
             if found is not None:
-                value = block[found[0], found[1]].item()
-                raise tables.cell_error(table.where(start + found[0]), table.names[found[1]], value, np.dtype(dtype))
-            writer.add(x[chosen[start : start + len(x)]])
+                row, value = wanted[found[0]], block[wanted[found[0]], found[1]].item()
+                place = table.where(int(np.searchsorted(numbers, start + row)))
+                raise tables.cell_error(place, table.names[found[1]], value, np.dtype(dtype))
+            writer.add(x)
 
 
 def _blocks(rows: NpyRows) -> Iterator[tuple[int, np.ndarray]]:

@@ -17,7 +17,7 @@ from .callbacks import Callbacks, EarlyStopping, Run
 from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same, fingerprint
 from .datasets import Dataset
 from .descent import Descent
-from .errors import CheckpointError, InputError
+from .errors import CheckpointError, DivergenceError, InputError
 from .feeding import MEMORY, FedDescent, Source
 from .history import History
 from .interrupts import Interrupts
@@ -127,13 +127,14 @@ class Training:
             )  # fmt: skip
         self.settings |= {"dropout": list(self.settings["dropout"]), "first_step": self.state.step}
         self.metrics = as_metrics(metrics, net)
-        if isinstance(early_stopping, int):
-            early_stopping = EarlyStopping(early_stopping)
+        if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
+            early_stopping = EarlyStopping(optim.schedules.count("early_stopping", early_stopping))
         self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
-        self.callbacks = Callbacks(callbacks)
+        self.callbacks = Callbacks([callbacks] if callable(callbacks) else callbacks)
         self.snapshots: dict[int, Parameters] = {}
         self.run_ = Run(net, self.params, self.state, History(), step=self.state.step)
-        self._wanted = {int(step) for step in snapshots}
+        self.run_.epoch = self.run_.step // self.descent.n_batches
+        self._wanted = options.as_steps(snapshots)
         self._first = self.state.step
         self._pending = np.empty((0, notes_of.N_NOTES))  # notes of steps whose epoch has no row yet
         self._seconds = self._recorded = 0.0
@@ -169,10 +170,11 @@ class Training:
         n = n if rows is None else len(rows)
         self.settings["batch_size"] = options.as_batch_size(batch_size, n)
         order = options.as_order(order, n)
+        self.settings |= {"order": order if isinstance(order, str) else "given", "n_rows": n}
         self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
         return make(
             self.net, self.params, *data, state=self.state, order=order, subset=rows, n_threads=self.n_threads,
-            **self.settings, **how,
+            **{name: self.settings[name] for name in ("seed", "l1", "l2", "dropout", "batch_size")}, **how,
         )  # fmt: skip
 
     def last_step(self, epochs: int | None, steps: int | None) -> int:
@@ -201,7 +203,7 @@ class Training:
 
         Signals end it between two steps, behind the last checkpoint.
         """
-        run, self._events = self.run_, sorted({*events, *self._wanted})
+        run, self._events, self._is_finished = self.run_, sorted({*events, *self._wanted}), False
         run.last_step = last
         with self._interrupts:
             try:
@@ -215,7 +217,7 @@ class Training:
                         self._write_checkpoint()
                 self._finish()
             except (KeyboardInterrupt, SystemExit, GeneratorExit):
-                if self._checkpoints is not None:
+                if self._checkpoints is not None and not self._is_finished:
                     self._write_checkpoint()
                 raise
             finally:
@@ -235,7 +237,11 @@ class Training:
         """Steps up to number `stop`, or fewer if a signal comes."""
         run, start = self.run_, time.perf_counter()
         with self._interrupts.held():
-            notes = self.descent.run(run.step, stop - run.step)
+            try:
+                notes = self.descent.run(run.step, stop - run.step)
+            except DivergenceError as error:
+                error.params, run.step = self.params, self.state.step
+                raise
             seconds = time.perf_counter() - start
             self._steps_a_span = max(1, min(2 * self._steps_a_span, int(SPAN_SECONDS * len(notes) / seconds)))
             self._seconds, run.seconds = self._seconds + seconds, run.seconds + seconds
@@ -244,8 +250,8 @@ class Training:
                 run.step += len(notes)
                 run.loss = float(notes[-1, notes_of.DATA_LOSS] + notes[-1, notes_of.PENALTY])
                 self._pending = np.concatenate([self._pending, notes])
-        if run.step in self._wanted:
-            self.snapshots[run.step] = self.params.copy()
+                if run.step in self._wanted:
+                    self.snapshots[run.step] = self.params.copy()
         self.callbacks.call("on_step", run)
 
     def _finish_epochs(self) -> None:
@@ -271,6 +277,7 @@ class Training:
         run = self.run_
         if self._checkpoints is not None:
             self._write_checkpoint(is_last=True)
+        self._is_finished = True  # what follows is for the result, not to go on from
         if len(self._pending):
             run.history.extend(self._rows(self._pending, np.array([0]), np.array([run.step])))
         if self.stopping is not None and self.stopping.best_vector is not None:
@@ -283,6 +290,7 @@ class Training:
         """Columns for epochs that start at those places of the notes and end after those steps."""
         weights = notes[:, notes_of.WEIGHT]
         total = np.add.reduceat(weights, starts)
+        total = np.where(total > 0, total, 1.0)  # an epoch may have but samples of weight 0
         data_loss, penalty = (
             np.add.reduceat(notes[:, column] * weights, starts) / total
             for column in (notes_of.DATA_LOSS, notes_of.PENALTY)
