@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import signal
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ import fastbp
 from fastbp import optim
 from fastbp.callbacks import Callback
 from fastbp.checkpoint import Checkpoints, CheckpointWarning
+from fastbp.descent import Descent
 from fastbp.errors import CheckpointError
 
 NET = fastbp.MLP((3, 8, 8, 4), activation="tanh", loss="cross_entropy")
@@ -271,6 +273,8 @@ def test_a_disk_that_is_full_for_a_while_costs_no_training(tmp_path, monkeypatch
     ({"sample_weight": np.ones(100)},
      "sample_weight is another one: shape and dtype shape (100,), float32, then none"),
     ({"optimizer": "sgd"}, None),
+    ({"order": "sequential"}, "order is 'sequential', then it was 'shuffled'. Use the same order, or another folder"),
+    ({"validation": 0.2}, "n_rows is 80, then it was 100. Use the same n_rows, or another folder"),
 ])  # fmt: skip
 def test_a_run_goes_on_as_it_began(options, message, tmp_path):
     """Other settings or data are refused, by name."""
@@ -295,3 +299,36 @@ def test_checkpoints_of_another_run_are_not_overwritten(tmp_path):
     train(tmp_path, epochs=1)
     with pytest.raises(CheckpointError, match="there are checkpoints of another run; resume it, or choose another"):
         train(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)])
+def test_signals_in_a_step_leave_it_whole(numbers, tmp_path, monkeypatch):
+    """One or two of them, between a step and its being counted: it is counted, with its snapshot, and goes on."""
+    whole, run = train(snapshots=[7]), Descent.run
+
+    def interrupted(self, first, count):
+        notes = run(self, first, count)
+        for number in numbers if first == 0 else ():
+            signal.raise_signal(number)
+        return notes
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Descent, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, snapshots=[7])
+    resumed = train(tmp_path, snapshots=[7])
+    assert_equal_runs(resumed, whole)
+    np.testing.assert_array_equal(resumed.snapshots[7].vector, whole.snapshots[7].vector)
+
+
+def test_an_interrupt_at_the_very_end_spoils_nothing(tmp_path):
+    """While callbacks hear of the end, what is there is the result; the checkpoint stays one to go on from."""
+
+    class Late(Callback):
+        def on_end(self, run):
+            raise KeyboardInterrupt
+
+    options = {"validation": 0.2, "early_stopping": 50, "optimizer": optim.adam(0.2)}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, **options, epochs=None, steps=13, callbacks=[Late()])
+    assert_equal_runs(train(tmp_path, **options), train(**options))

@@ -57,6 +57,7 @@ RUNS = {
     "validation": {"batch_size": 100, "validation": 0.2, "metrics": ["accuracy"]},
     "in order": {"batch_size": 100, "order": "sequential"},
     "own order": {"batch_size": 100, "order": RNG.permutation(N)},
+    "rows more than once": {"batch_size": 100, "order": RNG.integers(N, size=2 * N)},
     "one row left": {"batch_size": N - 1},
     "dropout": {"batch_size": 64, "dropout": 0.3},
 }

@@ -164,6 +164,17 @@ def test_training_is_that_of_dense_inputs(batch_size):
     np.testing.assert_array_equal(runs[0].history["loss"], runs[1].history["loss"])
 
 
+def test_sparse_training_goes_on_over_many_calls():
+    """A callback after each epoch; dropout of inputs is refused."""
+    net, n_rows, density = CASES[6]
+    params, x, y = some(net, n_rows, density)
+    options = {"epochs": 5, "batch_size": 300, "callbacks": [lambda run: None]}
+    runs = [fastbp.train(net, params, form, y, **options).params.vector for form in (x, x.toarray())]
+    np.testing.assert_array_equal(*runs)
+    with pytest.raises(fastbp.errors.InputError, match="input_dropout needs dense inputs; got sparse x"):
+        fastbp.train(net, params, x, y, input_dropout=0.1, **options)
+
+
 def test_gradient_checks():
     """A sparse gradient can be held against the reference."""
     net = CASES[3][0]

@@ -185,3 +185,15 @@ def test_a_table_is_opened_as_a_data_set(form, workdir):
     runs = [fastbp.train(net, net.init(0), *given, epochs=2) for given in ((rows,), (x, y))]
     np.testing.assert_array_equal(runs[0].params.vector, runs[1].params.vector)
     assert sorted(path.name for path in workdir.glob("*.npy")) == ["train.npy"]
+
+
+def test_rows_without_a_target_are_left_out_alike():
+    """A target that is no number among numbers: the same model with a limit and without."""
+    rng = np.random.default_rng(0)
+    with open("t.csv", "w") as file:
+        rows = (f"{a},{b},{'nan' if i in (15, 40) else a + b}" for i, (a, b) in enumerate(rng.standard_normal((60, 2))))
+        file.write("\n".join(["a,b,y", *rows, ""]))
+    for out, options in (("a", ()), ("b", ("--memory-limit", "5MB"))):
+        command = ["train", "--data", "t.csv", *FAST, "--on-bad-rows", "skip", "--out", out, *options]
+        assert main(command) == 0
+    np.testing.assert_array_equal(*(fastbp.load(f"{out}/model.npz")[1].vector for out in "ab"))
