@@ -213,7 +213,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = _add(commands, "predict", "apply a trained model to a file", description, _PREDICT_EXAMPLES)
     parser.set_defaults(command="small_commands:predict")
     parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
-    parser.add_argument("--data", required=True, metavar="FILE", help=".csv, .npy or .npz")
+    parser.add_argument("--data", required=True, metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder of them")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .csv to write")
     parser.add_argument("--target", metavar="NAME", help="column with the right answers: prints how good the model is")
     _add_choice(parser, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")

@@ -107,7 +107,7 @@ def open_table(
 
 def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Table, np.ndarray]:
     """All features to a file; the table without them, and which rows of the file it has."""
-    targets, lines, first = [], [], None
+    targets, lines, sources, first = [], [], set(), None
     with _NpyWriter(raw, np.float64) as writer:
         for table in read_blocks(path, target=target, bad=bad, n_rows=ROWS_AT_A_TIME):
             if first is not None and table.names != first.names:
@@ -119,21 +119,18 @@ def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Tabl
             writer.add(table.x)
             targets.append(table.target)
             lines.append(table.lines)
+            sources.add(table.source)
     if not writer.n_rows:
         raise DataError(f"{path}: at least one row that can be used is needed; got none")
     column = np.concatenate(targets)
     column = typed(column) if column.dtype.kind == "U" else column
     without = np.broadcast_to(0.0, (writer.n_rows, len(first.names)))  # it takes no memory
-    all_lines = np.concatenate(lines) if lines[0] is not None and len(_sources(path)) == 1 else None
+    all_lines = np.concatenate(lines) if lines[0] is not None and len(sources) == 1 else None
     table = Table(first.names, without, column, first.target_name, str(path), all_lines)
     numbers = np.arange(writer.n_rows)
     if column.dtype.kind == "f":
         numbers = np.flatnonzero(np.isfinite(column.reshape(len(column), -1)).all(axis=1))
     return tables.checked(table, bad), numbers
-
-
-def _sources(path: str) -> list[Path]:
-    return list(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
 
 
 def _write_part(
