@@ -9,8 +9,7 @@ for any number. A `workspace` keeps scratch memory between calls and serves one 
 from __future__ import annotations
 
 import functools
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -257,19 +256,27 @@ def _run(
 STOPPED = 16  # beside the statuses of kernels
 
 
+Share = Callable[[Sequence[int]], int]
+
+
 def run_program(
-    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None = None
+    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None = None,
+    share: Share | None = None,
 ) -> int:  # fmt: skip
     """Run a prepared batch's program up to the first step that found something wrong; returns a status.
 
-    is_stopped : asked after each step of 50 ms; once it says so, the status is STOPPED.
+    is_stopped : asked after each step of 50 ms; once it says so, the status is STOPPED. share : brings a step to all
+    workers, and returns a status; by default it hands them the arguments.
     """
-    return (_serial if batch.schedule.n_workers == 1 else _parallel)(batch, arguments, is_stopped)
+    if batch.schedule.n_workers == 1:
+        return _serial(batch, arguments, is_stopped)
+    share = share or functools.partial(batch.share, batch.entries.parallel, arguments, batch.address)
+    return _parallel(batch, arguments, is_stopped, share)
 
 
 def _serial(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None) -> int:
-    plan, status = batch.schedule, 0
-    for first, last in plan.calls:
+    status = 0
+    for first, last in batch.schedule.calls:
         status = batch.entries.serial(*arguments, batch.address, batch.program, first, last)
         if status:
             break
@@ -278,24 +285,22 @@ def _serial(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callabl
     return status
 
 
-def _parallel(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None) -> int:
-    plan, status = batch.schedule, batch.status
-    status[:] = 0
+def _parallel(
+    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None, share: Share
+) -> int:  # fmt: skip
     is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
-    for i, (*step, is_shared) in enumerate(plan.steps):
+    for i, (*step, is_shared) in enumerate(batch.schedule.steps):
         if step[fields.PHASE] == fields.UNITS and not is_gradient:
             continue
         if is_shared:
-            _threads.launch(
-                batch.entries.parallel, plan.n_workers, *arguments, status, batch.address, plan.n_workers, *step
-            )
+            status = share(step)
         else:
-            batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
-        if status.any():
-            break
+            status = batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
+        if status:
+            return status
         if is_stopped is not None and is_stopped():
             return STOPPED
-    return functools.reduce(operator.or_, status.tolist())
+    return 0
 
 
 def data_error(net: MLP, call: Any, status: int) -> InputError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +84,10 @@ class Descent:
         self._goes_back = False
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
         self.table = self._table(kind, seed, reduction)
+        self._shares = [
+            functools.partial(batch.share, self.entries.team, (self.table, vector), d.FIRST_SIZE + i * d.SIZE)
+            for i, batch in enumerate(self.batches)
+        ]
         self._is_whole = is_whole
 
     def _table(self, order: int, seed: int, reduction: str) -> np.ndarray:
@@ -175,51 +178,29 @@ class Descent:
     def _step(self, t: int, constants: np.ndarray, row_at: int, notes: np.ndarray) -> int:
         """One step, its parts shared out to threads; row_at is the address of the constants. Returns a status."""
         i = 1 if (t + 1) % self.n_batches == 0 and len(self.batches) > 1 else 0
-        batch, size, vector = self.batches[i], d.FIRST_SIZE + i * d.SIZE, self.params.vector
+        batch, vector, share = self.batches[i], self.params.vector, self._shares[i]
         is_shared = batch.schedule.n_workers > 1
         chooses = self.batch_size < SHARED_ROWS or self._is_whole or not is_shared
         updates = vector.size < SHARED_PARAMETERS or not is_shared
         if not chooses:
-            self._share(batch, size, d.CHOOSE, 0, t, 1)
+            share((d.CHOOSE, 0, t, 1))
         self.entries.before(self.table, vector, notes, 0, t, chooses)
-        if self.data.stored:
-            status = backprop.run_program(batch, self._sparse_arguments(batch, self.arguments[i]), self.is_stopped)
-        elif is_shared:
-            status = self._share_program(batch, size, self.arguments[i])
-        else:
-            status = backprop.run_program(batch, self.arguments[i], self.is_stopped)
+        arguments = self._sparse_arguments(i) if self.data.stored else self.arguments[i]
+        status = backprop.run_program(batch, arguments, self.is_stopped, share)
         if status:
             return status
         status = self.entries.after(self.table, vector, constants, notes, 0, t, updates)
-        return status if status or updates else self._share(batch, size, d.UPDATE, 0, row_at, 1)
+        return status if status or updates else share((d.UPDATE, 0, row_at, 1))
 
-    def _share_program(self, batch: Batch, size: int, arguments: tuple[np.ndarray, ...]) -> int:
-        """The program of a gradient, as `backprop.run_program`, by fewer words a launch."""
-        for i, (phase, stretch, first, count, is_shared) in enumerate(batch.schedule.steps):
-            if is_shared:
-                status = self._share(batch, size, phase, stretch, first, count)
-            else:
-                status = batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
-            if status:
-                return status
-            if self.is_stopped is not None and self.is_stopped():
-                return backprop.STOPPED
-        return 0
-
-    def _share(self, batch: Batch, size: int, phase: int, stretch: int, first: int, count: int) -> int:
-        """A phase of a step on all workers; returns a status."""
-        status, n_workers = batch.status, batch.schedule.n_workers
-        status[:] = 0
-        team, vector = self.entries.team, self.params.vector
-        _threads.launch(team, n_workers, self.table, vector, status, size, n_workers, phase, stretch, first, count)
-        return functools.reduce(operator.or_, status.tolist())
-
-    def _sparse_arguments(self, batch: Batch, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    def _sparse_arguments(self, i: int) -> tuple[np.ndarray, ...]:
+        """The arguments of a gradient of a batch of sparse inputs, gathered here."""
+        batch, arguments = self.batches[i], self.arguments[i]
         if self._is_whole:
             return arguments
         self._sparse_batch = x = self.x[self.rows[: batch.fields[f.N_ROWS]]]
         addresses = x.indices.ctypes.data, x.starts.ctypes.data
         batch.fields[f.INDICES_ADDRESS : f.HEADER] = *addresses, len(x.indices)
+        self.table[d.BATCH_X] = x.values.ctypes.data
         return *arguments[:3], x.values, *arguments[4:]
 
     def rows_of_epoch(self) -> tuple[Any, np.ndarray]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,13 +98,21 @@ class Batch:
             self.fields[fields.INDICES_ADDRESS : fields.HEADER] = *addresses, len(call.x.indices)
         return self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, d_x, out
 
+    def share(
+        self, entry: _jit.Entry, arguments: tuple[np.ndarray, ...], where: int, step: Sequence[int],
+        n_workers: int | None = None,
+    ) -> int:  # fmt: skip
+        """A step on all workers, whose entry takes (*arguments, status, where, n_workers, *step); returns a status."""
+        n, status = n_workers or self.schedule.n_workers, self.status
+        status[:] = 0
+        _threads.launch(entry, n, *arguments, status, where, n, *step)
+        return functools.reduce(operator.or_, status.tolist())
+
     def run_phase(self, phase: int, arguments: tuple[np.ndarray, ...]) -> None:
         """One phase of a call alone, on as many threads as in the program."""
         is_shared = any(step[fields.IS_SHARED] for step in self.schedule.steps if step[fields.PHASE] == phase)
-        n_workers = self.schedule.n_workers if is_shared else 1
-        _threads.launch(
-            self.entries.parallel, n_workers, *arguments, self.status, self.address, n_workers, phase, 0, 0, 1
-        )
+        n_workers = None if is_shared else 1
+        self.share(self.entries.parallel, arguments, self.address, (phase, 0, 0, 1), n_workers)
 
 
 def _link_custom(net: MLP, table: np.ndarray, dtype: np.dtype) -> None:
