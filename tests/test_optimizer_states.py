@@ -41,3 +41,31 @@ def test_an_average_that_overflows_is_noticed(optimizer):
     state = optimizer.init(vector)
     row = optimizer.constants(0, 1)[0]
     assert optimizers.kernel_of(vector.dtype)(state.record, row, vector, gradient) == 1
+
+
+DECAYING = {
+    "momentum": optim.sgd(0.01, momentum=0.9),
+    "nesterov": optim.sgd(0.01, momentum=0.9, nesterov=True),
+    "adam": optim.adam(0.01),
+    "nadam": optim.nadam(0.01),
+    "amsgrad": optim.amsgrad(0.01),
+    "rmsprop": optim.rmsprop(0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", DECAYING.values(), ids=DECAYING)
+def test_averages_of_gradients_that_became_zero_end_at_zero(optimizer, dtype):
+    """No number too small for a whole mantissa stays, which would slow the step; the parameters do not feel it."""
+    tiny = np.finfo(dtype).tiny
+    first = np.geomspace(tiny, 1, 331).astype(dtype)  # 1 is left in a tail of 16 lanes
+    vectors = []
+    for precision in (dtype, np.float64):
+        vector = np.ones(first.size, precision)
+        state = optimizer.init(vector)
+        for step in range(300):
+            optimizer.update(vector, (first if step == 0 else np.zeros_like(first)).astype(precision), state)
+            if precision is dtype:
+                assert not ((np.abs(state.slots) < tiny) & (state.slots != 0)).any()
+        vectors.append(vector)
+    np.testing.assert_allclose(*vectors, rtol=0, atol=100 * np.finfo(dtype).eps)
