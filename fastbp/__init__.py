@@ -40,7 +40,7 @@ _HOMES = {
     "train": "training",
     "warmup": "backprop",
 }
-_MODULES = ("activations", "callbacks", "data", "datasets", "errors", "losses", "optim", "plot", "reference")
+_MODULES = ("activations", "callbacks", "data", "datasets", "errors", "graph", "losses", "optim", "plot", "reference")
 
 __all__ = sorted(["__version__", *_HOMES, *_MODULES])
 

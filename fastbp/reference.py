@@ -200,12 +200,12 @@ LINKS: dict[str, Callable[[Array], Array]] = {
 
 def logits(net: MLP, params: Parameters, x: Any) -> Array:
     """z_L, the outputs before the link, shape (N, n_outputs)."""
-    return _layers(net, params, x)[-1].z
+    return forward_pass(net, params, x)[-1].z
 
 
 def pre_activations(net: MLP, params: Parameters, x: Any) -> list[Array]:
     """z_1 ... z_L, each (N, n_out of its layer)."""
-    return [layer.z for layer in _layers(net, params, x)]
+    return [layer.z for layer in forward_pass(net, params, x)]
 
 
 def forward(net: MLP, params: Parameters, x: Any) -> Array:
@@ -242,8 +242,8 @@ def loss(
             "leave them out, or use reduction='mean' or 'sum'"
         )
     z = logits(net, params, x)
-    each, _ = _sample_losses(net, y, z)
-    terms = each * _scale(sample_weight, reduction, z)
+    each, _ = sample_losses(net, y, z)
+    terms = each * sample_scale(sample_weight, reduction, z)
     return terms if reduction == "none" else (terms.sum() + _penalty(params, l1, l2)).item()
 
 
@@ -261,10 +261,10 @@ def value_and_grad(
     """The objective L and its gradient in all parameters, laid out like them."""
     if reduction == "none":
         raise InputError("a gradient needs one objective: reduction must be 'mean' or 'sum'; got 'none'")
-    layers = _layers(net, params, x)
+    layers = forward_pass(net, params, x)
     z = layers[-1].z
-    each, derivative = _sample_losses(net, y, z)
-    scale = _scale(sample_weight, reduction, z)
+    each, derivative = sample_losses(net, y, z)
+    scale = sample_scale(sample_weight, reduction, z)
     value = (each * scale).sum() + _penalty(params, l1, l2)
 
     grad = Parameters(net, np.empty_like(params.vector))
@@ -283,15 +283,15 @@ def input_grad(
     net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight: Any = None, reduction: str = "mean"
 ) -> Array:
     """dL/dx = d_1 W_1^T, shape (N, n_inputs)."""
-    layers = _layers(net, params, x)
-    _, derivative = _sample_losses(net, y, layers[-1].z)
-    delta = derivative() * _scale(sample_weight, reduction, layers[-1].z)[:, None]
+    layers = forward_pass(net, params, x)
+    _, derivative = sample_losses(net, y, layers[-1].z)
+    delta = derivative() * sample_scale(sample_weight, reduction, layers[-1].z)[:, None]
     for k in reversed(range(1, len(layers))):
         delta = (delta @ params.weights[k].T) * layers[k - 1].slope()
     return delta @ params.weights[0].T
 
 
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     """What the backward pass needs: the input a_{l-1}, z_l, and a'(z_l) of a hidden layer."""
 
     a_in: Array
@@ -299,7 +299,8 @@ class _Layer(NamedTuple):
     slope: Derivative | None
 
 
-def _layers(net: MLP, params: Parameters, x: Any) -> list[_Layer]:
+def forward_pass(net: MLP, params: Parameters, x: Any) -> list[Layer]:
+    """All layers, forward."""
     a = np.asarray(x.toarray() if hasattr(x, "toarray") else x, dtype=params.dtype)
     if a.ndim != 2 or a.shape[1] != net.n_inputs:
         raise InputError(f"x must have shape (N, {net.n_inputs}) for the network {net}; got {a.shape}")
@@ -307,28 +308,32 @@ def _layers(net: MLP, params: Parameters, x: Any) -> list[_Layer]:
     for k, w in enumerate(params.weights):
         z = a @ w + params.biases[k] if net.bias else a @ w
         if k == len(net.activations):
-            layers.append(_Layer(a, z, None))
+            layers.append(Layer(a, z, None))
         else:
             activation = net.activations[k]
             a_out, slope = _activate(activation, z)
-            layers.append(_Layer(a, z, slope))
+            layers.append(Layer(a, z, slope))
             a = a_out
     return layers
 
 
-def _sample_losses(net: MLP, y: Any, z: Array) -> tuple[Array, Derivative]:
-    """sum_k l(y_ik, z_ik), shape (N,), and the derivative in z, shape (N, n_outputs)."""
-    y, shape = np.asarray(y), z.shape
+def targets(net: MLP, y: Any, shape: tuple[int, ...]) -> Array:
+    """y in the shape of the outputs: labels as rows with a 1."""
+    y = np.asarray(y)
     if net.loss_function.name == "cross_entropy" and y.ndim == 1:
         y = _one_hot(y, shape[1])
     if y.shape != shape and not (shape[1] == 1 and y.shape == shape[:1]):
         raise InputError(f"y must have shape {shape}, like the outputs of the network {net}; got {y.shape}")
-    targets = y.reshape(shape).astype(z.real.dtype)
-    loss = net.loss_function
+    return y.reshape(shape)
+
+
+def sample_losses(net: MLP, y: Any, z: Array) -> tuple[Array, Derivative]:
+    """sum_k l(y_ik, z_ik), shape (N,), and the derivative in z, shape (N, n_outputs)."""
+    y, loss = targets(net, y, z.shape).astype(z.real.dtype), net.loss_function
     if loss.is_custom:
-        each = functions.analytic(loss.value, loss.derivative, z, targets)
-        return each.sum(axis=1), lambda: functions.apply(loss.derivative, targets, z.real)
-    each, derivative = LOSSES[loss.name](targets, z, loss.parameter)
+        each = functions.analytic(loss.value, loss.derivative, z, y)
+        return each.sum(axis=1), lambda: functions.apply(loss.derivative, y, z.real)
+    each, derivative = LOSSES[loss.name](y, z, loss.parameter)
     return each.sum(axis=1), derivative
 
 
@@ -347,7 +352,7 @@ def _one_hot(labels: Array, n_classes: int) -> Array:
     return one_hot
 
 
-def _scale(sample_weight: Any, reduction: str, z: Array) -> Array:
+def sample_scale(sample_weight: Any, reduction: str, z: Array) -> Array:
     """The factor of each sample's loss in the objective, shape (N,): w_i, divided by their sum for a mean."""
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")

@@ -12,7 +12,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import what stands above it, never below.
 ORDER = [
-    *("errors", "functions", "activations", "losses", "arrays", "csr", "network", "parameters", "reference"),
+    *(
+        "errors",
+        "functions",
+        "activations",
+        "losses",
+        "formulas",
+        "arrays",
+        "csr",
+        "network",
+        "parameters",
+        "reference",
+    ),
     *("files", "tables", "csv_files", "array_files", "parquet_files", "data", "datasets", "saving"),
     *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
     *(
@@ -47,6 +58,7 @@ ORDER = [
     *("metrics", "options", "history", "callbacks", "checkpoint", "interrupts", "training", "task"),
     *("safetensors_files", "onnx_files", "python_files", "exporting"),
     "peers",
+    *("graph_text", "graph"),
     *(
         "plot",
         "runs",

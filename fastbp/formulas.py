@@ -1,0 +1,143 @@
+"""The formulas of backpropagation as text: one for each step of a graph, and what else they can be written as.
+
+A formula is text such as "dL/dW2 = h^T dL/dz2". Names are those of nodes, and dL/d... their gradients; names side by
+side are products of matrices; *, / and functions act on each number; [z > 0] is 1 where it holds, 0 elsewhere; s is the
+weight of a sample in the objective.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from .activations import Activation
+from .losses import Loss
+
+# a(z), and a'(z) with a for a(z) and p for its parameter.
+_ACTIVATIONS = {
+    "identity": ("{z}", "1"),
+    "sigmoid": ("sigmoid({z})", "{a} * (1 - {a})"),
+    "tanh": ("tanh({z})", "1 - {a}^2"),
+    "relu": ("max({z}, 0)", "[{z} > 0]"),
+    "leaky_relu": ("max({z}, 0) + {p} * min({z}, 0)", "[{z} > 0] + {p} * [{z} <= 0]"),
+    "elu": ("max({z}, 0) + {p} * (exp(min({z}, 0)) - 1)", "[{z} > 0] + {p} * exp({z}) * [{z} <= 0]"),
+    "softplus": ("log(1 + exp({z}))", "sigmoid({z})"),
+    "silu": ("{z} * sigmoid({z})", "sigmoid({z}) * (1 + {z} * (1 - sigmoid({z})))"),
+    "gelu": ("{z} * Phi({z})", "Phi({z}) + {z} * phi({z})"),
+    "gelu_tanh": (
+        "{z} * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * ({z} + 0.044715 * {z}^3)",
+        "(1 + tanh(u)) / 2 + {z} * (1 - tanh(u)^2) / 2 * sqrt(2 / pi) * (1 + 0.134145 * {z}^2)",
+    ),
+}
+
+
+class LossFormulas(NamedTuple):
+    """Of one output: the loss and its derivative in y_hat, the link's derivative in z, and both together."""
+
+    value: str
+    derivative: str
+    link: str
+    link_derivative: str
+    both: str
+
+
+_RESIDUAL = "y_hat - y"
+_LOSSES = {
+    "binary_cross_entropy": LossFormulas(
+        "-(y * log(y_hat) + (1 - y) * log(1 - y_hat))",
+        "-(y / y_hat - (1 - y) / (1 - y_hat))",
+        "sigmoid({z})",
+        "y_hat * (1 - y_hat)",
+        _RESIDUAL,
+    ),
+    "cross_entropy": LossFormulas(
+        "-y * log(y_hat)", "-y / y_hat", "softmax({z})", "(diag(y_hat) - y_hat^T y_hat)", _RESIDUAL
+    ),
+    "poisson": LossFormulas("(y_hat - y * log(y_hat))", "(1 - y / y_hat)", "exp({z})", "y_hat", _RESIDUAL),
+}
+# Those whose response is z itself: the loss, and its derivative.
+_OF_OUTPUTS = {
+    "squared_error": ("(y_hat - y)^2 / 2", "(y_hat - y)"),
+    "absolute_error": ("|y_hat - y|", "sign(y_hat - y)"),
+    "huber": ("huber(y_hat - y)", "clip(y_hat - y, -{p}, {p})"),
+    "quantile": (
+        "(1 - {p}) * max(y_hat - y, 0) + {p} * max(y - y_hat, 0)",
+        "((1 - {p}) * [y_hat > y] - {p} * [y > y_hat])",
+    ),
+}
+
+
+def of_activation(activation: Activation, z: str, a: str) -> tuple[str, str]:
+    """a(z) and a'(z) for nodes of these names."""
+    if activation.is_custom:
+        return f"{activation.name}({z})", f"{activation.name}'({z})"
+    value, derivative = _ACTIVATIONS[activation.name]
+    names = {"z": z, "a": a, "p": f"{activation.parameter:g}"}
+    return value.format(**names), derivative.format(**names)
+
+
+def of_loss(loss: Loss, z: str) -> LossFormulas:
+    """The formulas of a loss whose logits are called z."""
+    if loss.is_custom:
+        value, derivative = f"{loss.name}(y, y_hat)", f"{loss.name}'(y, y_hat)"
+    elif loss.name in _LOSSES:
+        return LossFormulas(*(part.format(z=z) for part in _LOSSES[loss.name]))
+    else:
+        value, derivative = (part.format(p=f"{loss.parameter:g}") for part in _OF_OUTPUTS[loss.name])
+    return LossFormulas(value, derivative, z, "1", derivative)
+
+
+# -- written otherwise -------------------------------------------------------------------------------------------------
+
+_GRADIENT_OR_NAME = re.compile(r"dL/d(?P<gradient>\w+)|(?P<name>[A-Za-z]\w*'?)")
+
+
+def replaced(formula: str, names: Mapping[str, str], gradients: Mapping[str, str]) -> str:
+    """The formula with names and dL/d... replaced where they are known."""
+
+    def of(match: re.Match[str]) -> str:
+        if match["gradient"]:
+            return gradients.get(match["gradient"], match[0])
+        return names.get(match["name"], match[0])
+
+    return _GRADIENT_OR_NAME.sub(of, formula)
+
+
+_SYMBOLS = {
+    "y_hat": r"\hat{y}", "sigmoid": r"\sigma", "exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "max": r"\max",
+    "min": r"\min", "Phi": r"\Phi", "phi": r"\phi", "pi": r"\pi", "sum_i": r"\sum_i", "sum_ik": r"\sum_{ik}",
+}  # fmt: skip
+_SIGNS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"\^T", r"^\\top"),
+    (r" \* ", r" \\odot "),
+    (r"<=", r"\\leq"),
+)
+
+
+def latex(formula: str) -> str:
+    r"""The formula in LaTeX: "dL/dW2 = h^T dL/dz2" is \frac{\partial L}{\partial W_2} = h^\top \frac{...}{...}."""
+    for pattern, sign in _SIGNS:
+        formula = re.sub(pattern, sign, formula)
+
+    def of(match: re.Match[str]) -> str:
+        if formula[match.start() - 1 : match.start()] == "\\":
+            return match[0]
+        if match["gradient"]:
+            return rf"\frac{{\partial L}}{{\partial {symbol(match['gradient'])}}}"
+        return symbol(match["name"])
+
+    return _GRADIENT_OR_NAME.sub(of, formula)
+
+
+def symbol(name: str) -> str:
+    """The name of a node or function in LaTeX."""
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    numbered = re.fullmatch(r"([A-Za-z])(\d+)", name)
+    if numbered:
+        return f"{numbered[1]}_{{{numbered[2]}}}"
+    prime = name.endswith("'")
+    word = name.rstrip("'").replace("_", r"\_")
+    return (word if len(word) == 1 else rf"\mathrm{{{word}}}") + ("'" if prime else "")

@@ -1,0 +1,214 @@
+"""A computation graph as text: a table, a derivation with numbers, LaTeX, Graphviz, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import formulas
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .graph import Graph, Node
+
+SHOWN = 3  # numbers of a row in a derivation; the rest is left out
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{float(value) + 0.0:.4g}"  # no -0
+
+
+def summary(array: Any) -> str:
+    """A number; or the smallest and the largest of several."""
+    array = np.asarray(array)
+    if array.size == 1:
+        return number(array.reshape(-1)[0])
+    return f"{number(array.min())} .. {number(array.max())}"
+
+
+def row(values: np.ndarray) -> str:
+    """A number, or numbers in brackets, the middle of many left out."""
+    values = np.asarray(values).reshape(-1)
+    if values.size == 1:
+        return number(values[0])
+    texts = [number(value) for value in values]
+    if len(texts) > SHOWN + 1:
+        texts = [*texts[: SHOWN - 1], "...", texts[-1]]
+    return f"[{' '.join(texts)}]"
+
+
+def matrix(values: np.ndarray) -> str:
+    """Rows in brackets, those in the middle left out."""
+    rows = [row(line) if len(line) > 1 else f"[{row(line)}]" for line in values]
+    if len(rows) > SHOWN + 1:
+        rows = [*rows[: SHOWN - 1], "...", rows[-1]]
+    return f"[{' '.join(rows)}]"
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def table(graph: Graph) -> str:
+    """One line a node, in the order of the forward pass."""
+    lines = [("node", "operation", "shape", "value", "chain rule", "gradient")]
+    for node in graph.nodes.values():
+        shape = " x ".join(map(str, node.shape)) or "1"
+        gradient = "" if node.grad is None else summary(node.grad)
+        lines.append((node.name, node.operation or node.kind, shape, summary(node.value), node.rule, gradient))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*text, "", *_notes(graph)])
+
+
+def _notes(graph: Graph) -> list[str]:
+    samples = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
+    of_s = f", s = {graph.scale_formula}" if graph.scale_formula else ""
+    return [
+        f"{graph.net}; {samples}{of_s}; a .. b: from the smallest to the largest",
+        f"gradients equal those of the compiled kernels, up to {graph.difference:.1e} of their norm",
+    ]
+
+
+# -- a derivation ------------------------------------------------------------------------------------------------------
+
+
+def explain(graph: Graph, name: str, sample: int) -> str:
+    """Forward, then from L back to the node: each rule, the numbers put in, and what comes out."""
+    node = graph[name]
+    if not -graph.n_samples <= sample < graph.n_samples:
+        raise InputError(
+            f"sample must be one of the {graph.n_samples:,} rows, 0 to {graph.n_samples - 1}; got {sample}"
+        )
+    if node.kind == "data" and node.grad is None:
+        return f"{name} = {row(node.value[sample])} is given: nothing is derived in it"
+    names, gradients = _of_sample(graph, sample % graph.n_samples)
+    s = {"s": number(_scale_of(graph, sample))} if graph.scale_formula else {}
+    lines = [
+        f"sample {sample % graph.n_samples} of {graph.n_samples:,}: x = {names['x']}, y = {names['y']}",
+        "",
+        "forward",
+    ]
+    for each in graph.nodes.values():
+        if each.kind == "value":
+            lines += _step(f"{each.name} = {each.operation}", names, {}, names[each.name])
+    lines += ["", "backward, from L"]
+    for each in _path(graph, node):
+        lines += _step(each.rule, names | s, gradients, gradients[each.name])
+    if node.kind == "parameter" and graph.n_samples > 1:
+        lines += ["", f"That is what this sample adds; the sum over all {graph.n_samples:,} is dL/d{name} = "]
+        lines[-1] += matrix(node.grad) if node.grad.ndim == 2 else row(node.grad)
+    return "\n".join(lines)
+
+
+def _path(graph: Graph, node: Node) -> list[Node]:
+    """From y_hat back to the node."""
+    path = [node]
+    while path[-1].taken_by is not None:
+        path.append(graph.nodes[path[-1].taken_by])
+    return path[::-1][1:] or [node]
+
+
+def _step(rule: str, names: dict[str, str], gradients: dict[str, str], result: str) -> list[str]:
+    """A formula, the same with numbers, and the result."""
+    left, *steps = rule.split(" = ", 1)
+    pad = " " * (len(left) + 2)
+    lines = [f"  {rule}"]
+    filled = formulas.replaced(steps[0], names, gradients)
+    if filled not in (steps[0], result):
+        lines.append(f"{pad} = {filled}")
+    return [*lines, f"{pad} = {result}"]
+
+
+def _of_sample(graph: Graph, sample: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Values and gradients of all nodes as text, those of one sample."""
+    names, gradients = {}, {}
+    for node in graph.nodes.values():
+        if node.kind == "parameter":
+            names[node.name] = matrix(node.value) if node.value.ndim == 2 else row(node.value)
+            gradients[node.name] = _contribution(graph, node, sample)
+        elif node.kind == "loss":
+            names[node.name] = gradients[node.name] = ""
+        else:
+            names[node.name] = row(node.value[sample])
+            gradients[node.name] = "" if node.grad is None else row(node.grad[sample])
+    gradients["L"] = "1"
+    return names, gradients
+
+
+def _contribution(graph: Graph, node: Node, sample: int) -> str:
+    """What one sample adds to the gradient of weights or biases."""
+    upstream = graph.nodes[node.taken_by].grad[sample]
+    if node.value.ndim == 1:
+        return row(upstream)
+    into = graph.nodes[graph.nodes[node.taken_by].inputs[0]].value[sample]
+    return matrix(np.outer(into, upstream))
+
+
+def _scale_of(graph: Graph, sample: int) -> float:
+    return float(graph.scale[sample])
+
+
+# -- for other programs ------------------------------------------------------------------------------------------------
+
+
+def latex(graph: Graph) -> str:
+    """An align* environment: values in the order of the forward pass, gradients in that of the backward pass."""
+    forward = [f"{node.name} = {node.operation}" for node in graph.nodes.values() if node.operation]
+    backward = [graph.nodes[name].rule for name in graph.backward if name != "L"]
+    lines = [formulas.latex(line).replace(" = ", " &= ", 1) for line in forward + backward]
+    return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
+
+
+def dot(graph: Graph) -> str:
+    """Boxes with the value above and the gradient below, for `dot -Tsvg`."""
+    lines = ["digraph backpropagation {", "  rankdir=LR;", "  node [shape=box, fontname=monospace];"]
+    for node in graph.nodes.values():
+        gradient = "" if node.grad is None else f"\\ndL/d{node.name} {summary(node.grad)}"
+        formula = f"{node.name} = {node.operation}" if node.operation else node.name
+        lines.append(f'  "{node.name}" [label="{formula}\\n{summary(node.value)}{gradient}"];')
+    for source, target in graph.edges:
+        lines.append(f'  "{source}" -> "{target}";')
+    return "\n".join([*lines, "}"])
+
+
+def json_of(graph: Graph, max_values: int) -> str:
+    """An object with the network, nodes in the order of the forward pass, edges, and the order of the backward pass."""
+    nodes = [
+        {
+            "name": node.name, "kind": node.kind, "operation": node.operation, "inputs": list(node.inputs),
+            "rule": node.rule, "local_formula": node.local_formula, "shape": list(node.shape),
+            "value": _plain(node.value, max_values), "grad": _plain(node.grad, max_values),
+            "local": _plain(node.local, max_values), "upstream": _plain(node.upstream, max_values),
+        }
+        for node in graph.nodes.values()
+    ]  # fmt: skip
+    whole = {
+        "net": str(graph.net), "samples": graph.n_samples, "s": graph.scale_formula, "nodes": nodes,
+        "edges": graph.edges, "backward": graph.backward, "difference_to_kernels": graph.difference,
+    }  # fmt: skip
+    return json.dumps(whole, indent=1, allow_nan=False)
+
+
+def _plain(array: np.ndarray | None, max_values: int) -> Any:
+    """Lists of numbers, those that JSON does not know as null; of many the extent."""
+    if array is None:
+        return None
+    array = np.asarray(array)
+    if array.size > max_values:
+        return {
+            "shape": list(array.shape), "min": _number(array.min()), "max": _number(array.max()),
+            "norm": _number(np.linalg.norm(array)),
+        }  # fmt: skip
+    return _number(array) if array.ndim == 0 else [_plain(part, max_values) for part in array]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
