@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backprop, formulas, graph_text, reference
+from . import formulas, graph_text, reference
 from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
@@ -122,7 +122,7 @@ def trace(
     infinite; the gradient of the logits is computed without it, as s (y_hat - y).
     Source: CS231n, discussion section "Backpropagation", 14 April 2023.
     """
-    _, gradient = backprop.value_and_grad(net, params, x, y, sample_weight=sample_weight, reduction=reduction)
+    _, gradient = net.value_and_grad(params, x, y, sample_weight=sample_weight, reduction=reduction)
     return _Tracer(net, params, x, y, sample_weight, reduction).graph(gradient)
 
 

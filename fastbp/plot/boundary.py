@@ -1,28 +1,19 @@
-"""Pictures: decision boundaries and learning curves. Functions take matplotlib Axes or make new ones, and return them.
-
-New Axes belong to a Figure of their own that no window shows: `ax.figure.savefig("boundary.png")` writes it.
-Colours are those of Okabe and Ito (2008), told apart with every kind of colour vision; their brightness and the markers
-tell classes apart in grey, too.
-"""
+"""The decision boundary: what a classifier answers over a plane, and the data."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .network import MLP
-from .parameters import Parameters
+from ..errors import InputError
+from ..network import MLP
+from ..parameters import Parameters
+from . import style
 
 MAX_POINTS = 2000  # more would hide the boundary behind them
 _GRID = 240
-_BLUE, _ORANGE = "#0072B2", "#E69F00"
-_COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-_MARKERS = "o^sDvP*X"
-_MAX_LEGEND = 10
 
 
 def decision_boundary(
@@ -46,7 +37,7 @@ def decision_boundary(
     """
     n_classes = _check_classifier(net)
     x, y = np.asarray(x), np.asarray(y).reshape(-1)
-    ax = _new_axes(6.4, 5.4) if ax is None else ax
+    ax = style.new_axes(6.4, 5.4) if ax is None else ax
     classes = range(n_classes) if classes is None else classes
     first, second = _grid(x)
     points = np.stack([first.ravel(), second.ravel()], axis=1)
@@ -63,45 +54,7 @@ def decision_boundary(
     return ax
 
 
-def learning_curve(history: Mapping[str, Any] | Sequence[float], *, ax: Any = None, title: str | None = None) -> Any:
-    """The loss over the steps, on a logarithmic axis where it is positive, and scores against an axis on the right.
-
-    history : losses of step 1, 2, ..., or a mapping with "step", "loss" and any scores of the same length, such as
-        "accuracy" and "held_out_accuracy"; NaN where a score was not taken.
-    """
-    if not isinstance(history, Mapping):
-        history = {"step": np.arange(1, len(history) + 1), "loss": history}
-    curves = {name: np.asarray(values, np.float64) for name, values in history.items()}
-    steps, losses = curves.pop("step"), curves.pop("loss")
-    ax = _new_axes(6.4, 4.2) if ax is None else ax
-    few = {"marker": "o", "markersize": 4} if len(steps) <= 20 else {}
-    lines = ax.plot(steps, losses, color=_BLUE, linewidth=1.6, label="loss", **few)
-    if len(losses) and np.nanmin(losses) > 0:
-        ax.set_yscale("log")
-    ax.set(xlabel="step", ylabel="loss", title=title or "")
-    ax.grid(alpha=0.3)
-    if curves:
-        lines += _scores_on_the_right(ax, steps, curves)
-        _legend_below(ax, lines)
-    return ax
-
-
 # -- parts -------------------------------------------------------------------------------------------
-
-
-def _new_axes(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.add_subplot()
-
-
-def _legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
-    """A legend outside the axes, where it hides no data."""
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": min(4, len(handles)), "frameon": False}
-    ax.legend(handles=handles, fontsize="small", **place, **options)
 
 
 def _check_classifier(net: MLP) -> int:
@@ -143,7 +96,7 @@ def _shade_regions(ax: Any, first: np.ndarray, second: np.ndarray, z: np.ndarray
         # Positive where the class wins, and smooth across the boundary, unlike the winner itself.
         lead = z[..., code] - np.delete(z, code, axis=-1).max(axis=-1)
         if lead.max() > 0:
-            colour = _COLOURS[code % len(_COLOURS)]
+            colour = style.COLOURS[code % len(style.COLOURS)]
             ax.contourf(first, second, lead, levels=[0, np.inf], colors=[colour], alpha=0.3, zorder=0)
         if lead.min() < 0 < lead.max():
             ax.contour(first, second, lead, levels=[0], colors="black", linewidths=1.2, zorder=3)
@@ -157,23 +110,12 @@ def _scatter_classes(ax: Any, x: np.ndarray, y: np.ndarray, classes: Sequence[An
         rows = np.flatnonzero(y == code)
         drawn = rows if share == 1 else rng.choice(rows, int(np.ceil(share * len(rows))), replace=False)
         count = f"{len(rows):,}" if len(drawn) == len(rows) else f"{len(drawn):,} of {len(rows):,}"
-        style = {"c": _COLOURS[code % len(_COLOURS)], "marker": _MARKERS[code % len(_MARKERS)], "s": size}
+        look = {
+            "c": style.COLOURS[code % len(style.COLOURS)],
+            "marker": style.MARKERS[code % len(style.MARKERS)],
+            "s": size,
+        }
         edges = {"edgecolors": "black", "linewidths": 0.3}
-        ax.scatter(x[drawn, 0], x[drawn, 1], zorder=2, label=f"{label} ({count})", **style, **edges)
-    if len(classes) <= _MAX_LEGEND:
-        _legend_below(ax, ax.collections[-len(classes) :], markerscale=1.5)
-
-
-def _scores_on_the_right(ax: Any, steps: np.ndarray, curves: Mapping[str, np.ndarray]) -> list[Any]:
-    right = ax.twinx()
-    lines = []
-    styles = itertools.cycle([(_ORANGE, "--"), ("#009E73", ":"), ("#CC79A7", "-.")])
-    for (name, values), (colour, style) in zip(curves.items(), styles, strict=False):
-        taken = ~np.isnan(values)
-        label = name.replace("_", " ").replace("held out", "held-out").replace("r2", "R²")
-        lines += right.plot(
-            steps[taken], values[taken], color=colour, linestyle=style, marker="o", markersize=3, label=label
-        )
-    lowest = min((np.nanmin(values) for values in curves.values() if not np.isnan(values).all()), default=0.0)
-    right.set(ylabel="score", ylim=(max(min(0.0, lowest), -1.0) - 0.02, 1.02))
-    return lines
+        ax.scatter(x[drawn, 0], x[drawn, 1], zorder=2, label=f"{label} ({count})", **look, **edges)
+    if len(classes) <= style.MAX_LEGEND:
+        style.legend_below(ax, ax.collections[-len(classes) :], markerscale=1.5)

@@ -1,0 +1,92 @@
+"""The picture of a computation graph, left to right as in the lecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import formulas, graph_text
+from ..graph import Graph, Node
+from . import style
+
+_COLUMN, _ROW = 2.3, 1.5  # inches between nodes
+_RADIUS = 0.3
+
+
+def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None) -> Any:
+    """Nodes as circles, on each edge the value that goes forward above and the gradient that comes back below.
+
+    Data and parameters stand below and above the chain x, z1, h, ..., L. Of an array the smallest and the largest
+    number. Values are blue, gradients orange and slanted, so that they differ in grey, too.
+    """
+    places = _places(graph)
+    n_columns = 1 + max(column for column, _ in places.values())
+    ax = style.new_axes(_COLUMN * n_columns, 2 * _ROW + 1.6) if ax is None else ax
+    at = {name: (_COLUMN * column, _ROW * row) for name, (column, row) in places.items()}
+    for node in graph.nodes.values():
+        _draw_node(ax, node, *at[node.name])
+        if node.taken_by is not None:
+            _draw_edge(ax, node, at[node.name], at[node.taken_by])
+    ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 0.8, _ROW + 0.6), aspect="equal")
+    ax.set_axis_off()
+    _legend(ax, graph, n_columns)
+    ax.set_title(title or f"{graph.net}: gradients equal those of the kernels to {graph.difference:.0e}", fontsize=10)
+    return ax
+
+
+def _places(graph: Graph) -> dict[str, tuple[float, float]]:
+    """Column and row of each node: the chain in row 0, weights below, biases and targets above, to the left."""
+    places, column = {}, -1
+    for node in graph.nodes.values():
+        if node.kind in ("value", "loss") or node.name == "x":
+            column += 1
+            places[node.name] = (column, 0)
+    for node in graph.nodes.values():
+        if node.kind == "parameter":
+            places[node.name] = (places[node.taken_by][0] - 0.45, -1 if node.name[0] == "W" else 1)
+    places["y"] = (places["L"][0] - 0.45, 1)
+    return places
+
+
+def _draw_node(ax: Any, node: Node, x: float, y: float) -> None:
+    from matplotlib.patches import Circle
+
+    ink, paper = style.ink(), style.paper()
+    dash = ":" if node.kind in ("data", "parameter") else "-"
+    ax.add_patch(Circle((x, y), _RADIUS, facecolor=paper, edgecolor=ink, linewidth=1.6, linestyle=dash, zorder=3))
+    ax.text(x, y, f"${formulas.symbol(node.name)}$", ha="center", va="center", fontsize=13, zorder=4)
+    if node.operation:
+        ax.text(
+            x, y - _RADIUS - 0.08, f"${formulas.latex(node.operation)}$" if len(node.operation) < 34 else "",
+            ha="center", va="top", fontsize=7, zorder=4,
+        )  # fmt: skip
+
+
+def _draw_edge(ax: Any, node: Node, start: tuple[float, float], end: tuple[float, float]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    ax.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=11, color=style.ink(), linewidth=1.0,
+            shrinkA=_RADIUS * 72, shrinkB=_RADIUS * 72, zorder=1,
+        )
+    )  # fmt: skip
+    (x0, y0), (x1, y1) = start, end
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    value = {"color": style.BLUE, "fontsize": 7.5, "zorder": 5}
+    gradient = {"color": style.VERMILION, "fontsize": 7.5, "fontstyle": "italic", "zorder": 5}
+    above, below = graph_text.summary(node.value), "" if node.grad is None else graph_text.summary(node.grad)
+    if y0 == y1:
+        ax.text(x, y + 0.07, above, ha="center", va="bottom", **value)
+        ax.text(x, y - 0.07, below, ha="center", va="top", **gradient)
+        return
+    side = x0 - _RADIUS - 0.06
+    ax.text(side, y0 + 0.02, above, ha="right", va="bottom", **value)
+    ax.text(side, y0 - 0.02, below, ha="right", va="top", **gradient)
+
+
+def _legend(ax: Any, graph: Graph, n_columns: int) -> None:
+    samples = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
+    x, y = -0.7, -_ROW - 0.62
+    ax.text(x, y, "values, forward", color=style.BLUE, fontsize=8)
+    ax.text(x + 1.25, y, "gradients dL/d., backward", color=style.VERMILION, fontsize=8, fontstyle="italic")
+    ax.text(x + 3.2, y, f"{samples}; a .. b: from the smallest to the largest", fontsize=8)

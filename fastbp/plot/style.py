@@ -1,0 +1,70 @@
+"""What all pictures share: colours told apart with every kind of colour vision, new Axes, legends that hide no data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito (2008), Color Universal Design.
+BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
+    *("#56B4E9", "#D55E00", "#F0E442", "#000000"),
+)
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
+MARKERS = "o^sDvP*X"
+DASHES = ("-", "--", ":", "-.")
+MAX_LEGEND = 10
+
+
+def new_axes(width: float, height: float) -> Any:
+    """Axes of a Figure of their own, in inches, that no window shows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def ink() -> Any:
+    """The colour of lines and text, light in dark styles."""
+    import matplotlib
+
+    return matplotlib.rcParams["text.color"]
+
+
+def paper() -> Any:
+    """The colour behind them."""
+    import matplotlib
+
+    return matplotlib.rcParams["axes.facecolor"]
+
+
+def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
+    """A legend outside the axes, where it hides no data."""
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": min(4, len(handles)), "frameon": False}
+    ax.legend(handles=handles, fontsize="small", **place, **options)
+
+
+def line_styles(n: int) -> list[dict[str, Any]]:
+    """n lines that differ in colour and in dashes."""
+    return [
+        {"color": ink() if i % 8 == 7 else COLOURS[i % 8], "linestyle": DASHES[i % 4 if i < 4 else (i + i // 4) % 4]}
+        for i in range(n)
+    ]
+
+
+def diverging() -> Any:
+    """Blue below, white at the middle, orange above."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(
+        "blue-white-orange", ["#08519C", "#6BAED6", "#F7F7F7", "#FDAE4B", "#A63603"]
+    )
+
+
+def extent(values: np.ndarray) -> float:
+    """The largest magnitude, 1 where all are zero: the end of a symmetric scale."""
+    return float(np.abs(values).max(initial=0.0)) or 1.0
