@@ -1,4 +1,4 @@
-"""The command line: fastbp train | predict | export | check | bench | config.
+"""The command line: fastbp train | predict | export | graph | check | bench | config.
 
 Exit codes: 0 done, 1 `check` found a wrong gradient, 2 an error, in one line on stderr, 130 interrupted by Ctrl-C, 143
 terminated by SIGTERM.
@@ -43,6 +43,10 @@ _EXPORT_EXAMPLES = """\
 examples:
   fastbp export --model flowers/model.npz --out flowers.onnx
   fastbp export --model flowers/model.npz --out flowers.py && python flowers.py < new.csv"""
+_GRAPH_EXAMPLES = """\
+examples:
+  fastbp train && fastbp graph --out graph.png
+  fastbp graph --model flowers/model.npz --data flowers.csv --row 3 --explain W1"""
 _CHECK_EXAMPLES = """\
 examples:
   fastbp check
@@ -109,10 +113,11 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
 
     parser = _Parser(prog="fastbp", description="Train dense neural networks on CPUs and see what they learn.")
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train | predict | export | check | bench | config")
+    commands = parser.add_subparsers(required=True, metavar="train | predict | export | graph | check | bench | config")
     train = _add_train(commands)
     _add_predict(commands)
     _add_export(commands)
+    _add_graph(commands)
     _add_check(commands)
     _add_bench(commands)
     config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
@@ -228,6 +233,26 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command="small_commands:export")
     parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
     parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx, .py, .safetensors or .npz to write")
+
+
+def _add_graph(commands: argparse._SubParsersAction) -> None:
+    description = (
+        "Show how the gradient of a model comes about on one row: the computation graph, with the value of every node "
+        "and the gradient that the chain rule brings back to it."
+    )
+    parser = _add(commands, "graph", "show backpropagation on one row of a file", description, _GRAPH_EXAMPLES)
+    parser.set_defaults(command="graph_command:run")
+    parser.add_argument(
+        "--model",
+        default="fastbp-run/model.npz",
+        metavar="PATH",
+        help="as `fastbp train` wrote it; default: its default",
+    )
+    parser.add_argument("--data", metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder; default: two spirals")
+    parser.add_argument("--row", type=_natural, default=0, metavar="N", help="of the file, counted from 0; default 0")
+    parser.add_argument("--target", metavar="NAME", help="column with the right answer; default: as in training")
+    parser.add_argument("--explain", metavar="NODE", help="derive the gradient of a node, such as W1, with its numbers")
+    parser.add_argument("--out", metavar="FILE", help="write the picture (.png, .svg, .pdf), or .dot, .json, .tex")
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:

@@ -21,8 +21,10 @@ SHOWN = 3  # numbers of a row in a derivation; the rest is left out
 
 
 def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{float(value) + 0.0:.4g}"  # no -0
+    """Four significant digits; what is a little less than 1 as its distance from it."""
+    value = float(value) + 0.0  # no -0
+    text = f"{value:.4g}"
+    return f"(1 - {1 - value:.2g})" if text == "1" and value < 1 else text
 
 
 def summary(array: Any) -> str:
@@ -73,8 +75,15 @@ def _notes(graph: Graph) -> list[str]:
     of_s = f", s = {graph.scale_formula}" if graph.scale_formula else ""
     return [
         f"{graph.net}; {samples}{of_s}; a .. b: from the smallest to the largest",
-        f"gradients equal those of the compiled kernels, up to {graph.difference:.1e} of their norm",
+        agreement(graph),
     ]
+
+
+def agreement(graph: Graph) -> str:
+    """How near the gradients are to those of the kernels."""
+    if graph.difference == 0:
+        return "gradients are those of the compiled kernels, bit for bit"
+    return f"gradients are those of the compiled kernels, up to {graph.difference:.0e} of their norm"
 
 
 # -- a derivation ------------------------------------------------------------------------------------------------------

@@ -346,7 +346,7 @@ def test_config_prints_versions(capsys):
 
 @pytest.mark.parametrize(("argv", "text"), [
     (["--version"], f"fastbp {fastbp.__version__}\n"),
-    (["--help"], "train | predict | export | check | bench | config"),
+    (["--help"], "train | predict | export | graph | check | bench | config"),
     (["train", "--help"], "fastbp train --data flowers.csv --target species --out flowers"),
     (["predict", "--help"], "--model flowers/model.npz --data new.csv"), (["check", "--help"], "fastbp check --layers"),
 ])  # fmt: skip

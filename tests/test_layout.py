@@ -69,6 +69,7 @@ ORDER = [
         "config_file",
         "train_command",
         "small_commands",
+        "graph_command",
         "bench",
         "cli",
     ),

@@ -29,7 +29,7 @@ def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None)
     ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 0.8, _ROW + 0.6), aspect="equal")
     ax.set_axis_off()
     _legend(ax, graph, n_columns)
-    ax.set_title(title or f"{graph.net}: gradients equal those of the kernels to {graph.difference:.0e}", fontsize=10)
+    ax.set_title(f"{title or graph.net}: {graph_text.agreement(graph)}", fontsize=10)
     return ax
 
 
