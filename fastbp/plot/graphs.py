@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import formulas, graph_text
@@ -10,6 +11,7 @@ from . import style
 
 _COLUMN, _ROW = 2.3, 1.5  # inches between nodes
 _RADIUS = 0.3
+_LONGEST = 34  # characters of a formula below its node
 
 
 def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None) -> Any:
@@ -28,7 +30,7 @@ def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None)
             _draw_edge(ax, node, at[node.name], at[node.taken_by])
     ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 0.8, _ROW + 0.6), aspect="equal")
     ax.set_axis_off()
-    _legend(ax, graph, n_columns)
+    _legend(ax, graph)
     ax.set_title(f"{title or graph.net}: {graph_text.agreement(graph)}", fontsize=10)
     return ax
 
@@ -54,37 +56,38 @@ def _draw_node(ax: Any, node: Node, x: float, y: float) -> None:
     dash = ":" if node.kind in ("data", "parameter") else "-"
     ax.add_patch(Circle((x, y), _RADIUS, facecolor=paper, edgecolor=ink, linewidth=1.6, linestyle=dash, zorder=3))
     ax.text(x, y, f"${formulas.symbol(node.name)}$", ha="center", va="center", fontsize=13, zorder=4)
-    if node.operation:
-        ax.text(
-            x, y - _RADIUS - 0.08, f"${formulas.latex(node.operation)}$" if len(node.operation) < 34 else "",
-            ha="center", va="top", fontsize=7, zorder=4,
-        )  # fmt: skip
+    if node.kind == "loss":  # there is room on the left, and nothing goes on to the right
+        formula = f"${formulas.latex(f'{node.name} = {node.operation}')}$"
+        ax.text(x + _RADIUS, y - _RADIUS - 0.3, formula, ha="right", va="top", fontsize=8, zorder=4)
+        _numbers(ax, node, x + _RADIUS + 0.08, y, "left")
+    elif 0 < len(node.operation) < _LONGEST:
+        ax.text(x, y - _RADIUS - 0.08, f"${formulas.latex(node.operation)}$", va="top", fontsize=7.5, zorder=4)
 
 
 def _draw_edge(ax: Any, node: Node, start: tuple[float, float], end: tuple[float, float]) -> None:
     from matplotlib.patches import FancyArrowPatch
 
-    ax.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=11, color=style.ink(), linewidth=1.0,
-            shrinkA=_RADIUS * 72, shrinkB=_RADIUS * 72, zorder=1,
-        )
-    )  # fmt: skip
     (x0, y0), (x1, y1) = start, end
-    x, y = (x0 + x1) / 2, (y0 + y1) / 2
-    value = {"color": style.BLUE, "fontsize": 7.5, "zorder": 5}
-    gradient = {"color": style.VERMILION, "fontsize": 7.5, "fontstyle": "italic", "zorder": 5}
-    above, below = graph_text.summary(node.value), "" if node.grad is None else graph_text.summary(node.grad)
+    part = _RADIUS / math.hypot(x1 - x0, y1 - y0)  # of the way is inside a circle
+    ends = [(x0 + share * (x1 - x0), y0 + share * (y1 - y0)) for share in (part, 1 - part)]
+    arrow = {"arrowstyle": "-|>", "mutation_scale": 11, "shrinkA": 0, "shrinkB": 0}
+    ax.add_patch(FancyArrowPatch(*ends, color=style.ink(), linewidth=1.0, zorder=1, **arrow))
     if y0 == y1:
-        ax.text(x, y + 0.07, above, ha="center", va="bottom", **value)
-        ax.text(x, y - 0.07, below, ha="center", va="top", **gradient)
-        return
-    side = x0 - _RADIUS - 0.06
-    ax.text(side, y0 + 0.02, above, ha="right", va="bottom", **value)
-    ax.text(side, y0 - 0.02, below, ha="right", va="top", **gradient)
+        _numbers(ax, node, (x0 + x1) / 2, y0, "center")
+    else:
+        _numbers(ax, node, x0 - _RADIUS - 0.06, y0, "right")
 
 
-def _legend(ax: Any, graph: Graph, n_columns: int) -> None:
+def _numbers(ax: Any, node: Node, x: float, y: float, side: str) -> None:
+    """The value, and the gradient below it."""
+    gap, common = 0.06 if side == "center" else 0.02, {"fontsize": 7.5, "zorder": 5, "ha": side}
+    ax.text(x, y + gap, graph_text.summary(node.value), color=style.BLUE, va="bottom", **common)
+    if node.grad is not None:
+        gradient = {"color": style.VERMILION, "fontstyle": "italic", "va": "top"}
+        ax.text(x, y - gap, graph_text.summary(node.grad), **gradient, **common)
+
+
+def _legend(ax: Any, graph: Graph) -> None:
     samples = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
     x, y = -0.7, -_ROW - 0.62
     ax.text(x, y, "values, forward", color=style.BLUE, fontsize=8)
