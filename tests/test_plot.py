@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from fastbp import plot
 from fastbp.data import Standardise, spirals
 from fastbp.errors import InputError
 from fastbp.network import MLP
+from fastbp.plot import boundary, style
 
 NETWORKS = {
     "one output": MLP((2, 10, 1), bias=False),
@@ -54,8 +56,7 @@ def test_a_boundary_picture_has_all_its_parts(name):
     assert lines_in(ax)
     assert len(scatters_in(ax)) == classes_of(net)
     assert sum(len(points.get_offsets()) for points in scatters_in(ax)) == 300
-    shading = [c for c in ax.collections if c not in scatters_in(ax) and c.get_zorder() == 0]
-    assert shading
+    assert [image.get_zorder() for image in ax.images] == [0]
     assert png_of(ax).startswith(b"\x89PNG\r\n")
 
 
@@ -64,10 +65,15 @@ def test_two_classes_are_shaded_by_probability(name):
     """The shading is the probability of the second class at its point, and a colour bar names it."""
     net = NETWORKS[name]
     ax = draw(net, classes=["cat", "dog"])
-    mesh = next(c for c in ax.collections if type(c).__name__ == "QuadMesh")
-    points = np.asarray(mesh.get_coordinates()).reshape(-1, 2)
+    (image,) = ax.images
+    shown = image.get_array()
+    left, right, bottom, top = image.get_extent()
+    n_rows, n_columns = shown.shape
+    first = left + (np.arange(n_columns) + 0.5) * (right - left) / n_columns
+    second = bottom + (np.arange(n_rows) + 0.5) * (top - bottom) / n_rows
+    points = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
     wanted = net.forward(net.init(1, scheme="lecture"), points)[:, -1]
-    np.testing.assert_allclose(np.ravel(mesh.get_array()), wanted, atol=1e-5)
+    np.testing.assert_allclose(shown.ravel(), wanted, atol=1e-4)
     assert wanted.min() < 0.4 < 0.6 < wanted.max()
     assert ax.figure.axes[1].get_ylabel() == "probability of dog"
 
@@ -85,14 +91,21 @@ def test_the_boundary_lies_where_the_probability_is_half():
 
 @pytest.mark.parametrize("name", ["three classes", "twelve classes"])
 def test_regions_belong_to_the_class_that_wins(name):
-    """Each class that wins somewhere in the plane has a region."""
+    """The colour of a point is that of the class that wins there."""
     net = NETWORKS[name]
     ax = draw(net)
+    (image,) = ax.images
+    shown = np.asarray(image.get_array())
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    grid = np.stack(np.meshgrid(np.linspace(left, right, 240), np.linspace(low, high, 240)), axis=-1).reshape(-1, 2)
-    n_winners = len(np.unique(net.predict(net.init(1, scheme="lecture"), grid)))
-    assert n_winners > 1
-    assert len([c for c in ax.collections if c.get_zorder() == 0]) == n_winners
+    n = len(shown)
+    grid = np.stack(np.meshgrid(np.linspace(left, right, n), np.linspace(low, high, n)), axis=-1).reshape(-1, 2)
+    winners = net.predict(net.init(1, scheme="lecture"), grid)
+    colours = {code: np.unique(shown.reshape(-1, 3)[winners == code], axis=0) for code in np.unique(winners)}
+    assert len(colours) > 1
+    for code, found in colours.items():
+        wanted = 0.3 * np.array(to_rgb(style.COLOURS[code % 8])) + 0.7
+        assert np.abs(found - wanted).max(axis=1).min() < 1e-6
+        assert (np.abs(shown.reshape(-1, 3)[winners == code] - wanted).max(axis=1) < 1e-6).mean() > 0.99
 
 
 def test_a_plane_without_boundary_says_so():
@@ -106,15 +119,74 @@ def test_a_plane_without_boundary_says_so():
     assert [text.get_text() for text in ax.texts] == ["no boundary here: every point is taken for dog"]
 
 
-def test_large_data_are_drawn_as_a_sample_of_each_class():
-    """At most about MAX_POINTS dots, in the proportions of the classes, and the legend says so."""
+def test_large_data_are_drawn_as_density():
+    """No dots: cells in the colour of the class that has most points there, where there are any; all are counted."""
     net = NETWORKS["one output"]
     x, _ = spirals(50_000)
     y = (np.arange(50_000) % 10 == 0).astype(int)
     ax = plot.decision_boundary(net, net.init(0), x, y)
-    assert [len(points.get_offsets()) for points in scatters_in(ax)] == [1800, 200]
+    assert scatters_in(ax) == []
+    shown = np.asarray(ax.images[1].get_array())
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    n = len(shown)
+    ends = [np.linspace(a, b, n + 1) for a, b in ((low, high), (left, right))]
+    counts = [np.histogram2d(x[y == code, 1], x[y == code, 0], bins=ends)[0] for code in range(2)]
+    there = counts[0] + counts[1] > 0
+    assert (there == (shown[..., 3] > 0)).mean() > 0.999  # the edges of cells are rounded
+    is_second = np.abs(shown[..., :3] - 0.75 * np.array(to_rgb(style.ORANGE))).max(axis=-1) < 1e-6
+    assert ((counts[1] > counts[0]) == is_second)[there].mean() > 0.999
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["0 (1,800 of 45,000)", "1 (200 of 5,000)"]
+    assert labels == ["0 (45,000)", "1 (5,000)"]
+
+
+def test_every_point_is_counted_in_the_density():
+    """In the cell it lies in, of its class."""
+    flat, y = np.array([[0.0, 0.0], [0.999, 0.0], [0.0, 0.5], [0.0, 0.5]]), np.array([0, 1, 1, 1])
+    counts = boundary.density(flat, y, 2, np.zeros(2), np.ones(2))
+    assert counts.sum() == 4
+    assert (counts[0, 0, 0], counts[1, 0, -1], counts[1, counts.shape[1] // 2, 0]) == (1, 1, 2)
+
+
+MANY = MLP((4, 5, 3), activation="tanh", loss="cross_entropy")
+
+
+@pytest.mark.parametrize("plane", [(2, 0), (-1, 1), "pca"])
+def test_planes_of_more_features(plane):
+    """The picture is what the network answers on the plane through the mean; points lie where they fall on it."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 4)) * [1, 2, 3, 4] + 5, rng.integers(0, 3, 200)
+    x[:, 3] += x[:, 2]
+    params = MANY.init(1, scheme="lecture")
+    ax = plot.decision_boundary(MANY, params, x, y, plane=plane, names=list("abcd"), standardise=Standardise.fit(x))
+    points = np.concatenate([np.asarray(points.get_offsets()) for points in scatters_in(ax)])
+    u = (x - x.mean(axis=0)) / x.std(axis=0)
+    if plane == "pca":
+        _, _, axes = np.linalg.svd(u, full_matrices=False)
+        wanted, lift = u @ axes[:2].T, lambda p, signs: (p * signs) @ axes[:2] * x.std(axis=0) + x.mean(axis=0)
+        assert ax.get_xlabel().startswith("principal component 1, ")
+    else:
+        wanted = x[:, plane]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == tuple("abcd"[i] for i in plane)
+    wanted = wanted[np.argsort(y, kind="stable")]
+    signs = np.sign((wanted * points).sum(axis=0)) if plane == "pca" else 1
+    np.testing.assert_allclose(points, wanted * signs, atol=1e-9)
+    (image,) = ax.images
+    n = len(image.get_array())
+    first, second = np.linspace(*ax.get_xlim(), n)[50], np.linspace(*ax.get_ylim(), n)[300]
+    if plane == "pca":
+        point = lift(np.array([[first, second]]), signs)
+    else:
+        point = x.mean(axis=0)[None].copy()
+        point[0, list(plane)] = first, second
+    winner = MANY.predict(params, Standardise.fit(x).apply(point, np.float32))[0]
+    np.testing.assert_allclose(image.get_array()[300, 50], 0.3 * np.array(to_rgb(style.COLOURS[winner])) + 0.7)
+
+
+@pytest.mark.parametrize("plane", [(0, 0), (0, 4), (1,), "plane", (0, -4)])
+def test_a_plane_that_is_none_is_refused(plane):
+    """Two different features, or "pca"."""
+    with pytest.raises(InputError, match="plane must be two different features of 4, such as"):
+        plot.decision_boundary(MANY, MANY.init(0), np.zeros((5, 4)), np.zeros(5, int), plane=plane)
 
 
 def test_the_legend_names_the_classes_and_markers_tell_them_apart():
@@ -139,16 +211,16 @@ def test_axes_that_are_given_are_used():
     assert plot.learning_curve([1.0]).figure is not plot.learning_curve([1.0]).figure
 
 
-@pytest.mark.parametrize(("net", "x"), [
-    (MLP((3, 4, 1)), np.zeros((5, 3))),
-    (MLP((2, 4, 1), loss="squared_error"), np.zeros((5, 2))),
-    (MLP((2, 4, 2)), np.zeros((5, 2))),
+@pytest.mark.parametrize(("net", "message"), [
+    (MLP((3, 4, 1)), "a decision boundary is drawn in a plane: of 3 inputs, plane=(i, j) chooses two, and plane='pca'"),
+    (MLP((2, 4, 1), loss="squared_error"), "a decision boundary is drawn for a classifier; got 2-4-1"),
+    (MLP((2, 4, 2)), "a decision boundary is drawn for a classifier; got 2-4-2"),
 ])  # fmt: skip
-def test_a_network_without_a_boundary_in_the_plane_is_refused(net, x):
-    """Only classifiers of two inputs have a picture; the message names the network."""
+def test_a_network_without_a_boundary_in_the_plane_is_refused(net, message):
+    """Only classifiers have a picture, and more than two inputs need a plane; the message names the network."""
     with pytest.raises(InputError) as error:
-        plot.decision_boundary(net, net.init(0), x, np.zeros(5, int))
-    assert str(error.value) == f"a decision boundary is drawn for a classifier with two inputs; got {net}"
+        plot.decision_boundary(net, net.init(0), np.zeros((5, net.n_inputs)), np.zeros(5, int))
+    assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("x", [np.zeros((0, 2)), np.zeros((3, 3)), np.zeros(3)])

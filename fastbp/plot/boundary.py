@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from ..network import MLP
 from ..parameters import Parameters
 from . import style
 
-MAX_POINTS = 2000  # more would hide the boundary behind them
-_GRID = 240
+MAX_POINTS = 2000  # that are drawn one by one; more are drawn as density
+GRID = 400  # points each way at which the network is asked
+_CELLS = 200  # each way, in which points are counted
+_DARKER = 0.75  # density than the shades behind it
 
 
 def decision_boundary(
@@ -22,100 +24,192 @@ def decision_boundary(
     x: Any,
     y: Any,
     *,
+    plane: tuple[int, int] | str | None = None,
     ax: Any = None,
     title: str | None = None,
     standardise: Any = None,
     classes: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
 ) -> Any:
-    """What a classifier of two features answers over the plane, where its answer changes, and the data.
+    """What a classifier answers over a plane, where its answer changes, and the data.
 
-    x : (N, 2); y : (N,) class codes 0, 1, ...; above MAX_POINTS rows a random sample of each class is drawn.
+    x : (N, n_inputs); y : (N,) class codes 0, 1, .... More than MAX_POINTS rows are drawn as density: each cell in the
+    colour of the class that has most points in it, the stronger the more there are.
+    plane : for more than two inputs. (i, j) are two features, the others stay at their means; "pca" is the plane
+        through the mean in which the features, each divided by its deviation, vary most; points fall upright onto it.
     standardise : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
-    classes : names of the classes. names : of the two features.
+    classes : names of the classes. names : of the features.
     Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
     """
-    n_classes = _check_classifier(net)
+    n_classes = _check_classifier(net, plane)
     x, y = np.asarray(x), np.asarray(y).reshape(-1)
+    view = _view(x, net.n_inputs, plane, names)
     ax = style.new_axes(6.4, 5.4) if ax is None else ax
     classes = range(n_classes) if classes is None else classes
-    first, second = _grid(x)
-    points = np.stack([first.ravel(), second.ravel()], axis=1)
+    low, high = _region(view.flat)
+    grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1)
+    points = view.lift(grid.reshape(-1, 2))
     points = points.astype(params.dtype) if standardise is None else standardise.apply(points, params.dtype)
     z = net.logits(params, points)
     if n_classes == 2:
-        z = (z[:, 0] if net.n_outputs == 1 else z[:, 1] - z[:, 0]).reshape(first.shape)
-        _shade_probability(ax, first, second, z, classes)
+        z = z[:, 0] if net.n_outputs == 1 else z[:, 1] - z[:, 0]
+        _shade_probability(ax, grid, z.reshape(GRID, GRID), classes)
     else:
-        _shade_regions(ax, first, second, z.reshape(*first.shape, n_classes))
-    _scatter_classes(ax, x, y, classes)
-    ax.set(xlabel=names[0] if names else "x1", ylabel=names[1] if names else "x2", title=title or "")
-    ax.set(xlim=(first[0, 0], first[0, -1]), ylim=(second[0, 0], second[-1, 0]))
+        _shade_regions(ax, grid, z.reshape(GRID, GRID, n_classes))
+    _draw_data(ax, view.flat, y, classes, low, high)
+    ax.set(
+        xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=view.names[0], ylabel=view.names[1], title=title or ""
+    )
     return ax
 
 
-# -- parts -------------------------------------------------------------------------------------------
+# -- the plane ---------------------------------------------------------------------------------------
 
 
-def _check_classifier(net: MLP) -> int:
+class _View(NamedTuple):
+    """Where points lie in a plane (N, 2), the way back from it, and the names of its axes."""
+
+    flat: np.ndarray
+    lift: Callable[[np.ndarray], np.ndarray]
+    names: Sequence[str]
+
+
+def _check_classifier(net: MLP, plane: Any) -> int:
     """The number of classes; InputError for a network without a boundary in a plane."""
     loss = net.loss_function
-    n_classes = net.n_outputs if loss.link == "softmax" else 2
-    if net.n_inputs != 2 or not loss.is_classification or (loss.link == "sigmoid" and net.n_outputs != 1):
-        raise InputError(f"a decision boundary is drawn for a classifier with two inputs; got {net}")
-    return n_classes
+    if not loss.is_classification or (loss.link == "sigmoid" and net.n_outputs != 1):
+        raise InputError(f"a decision boundary is drawn for a classifier; got {net}")
+    if net.n_inputs != 2 and plane is None:
+        raise InputError(
+            f"a decision boundary is drawn in a plane: of {net.n_inputs} inputs, plane=(i, j) chooses two, and "
+            f"plane='pca' those directions in which they vary most; got {net}"
+        )
+    return net.n_outputs if loss.link == "softmax" else 2
 
 
-def _grid(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
-        raise InputError(f"x must have shape (N, 2); got {x.shape}")
-    low, high = x.min(axis=0), x.max(axis=0)
+def _view(x: np.ndarray, n_inputs: int, plane: Any, names: Sequence[str] | None) -> _View:
+    if x.ndim != 2 or x.shape[1] != n_inputs or len(x) == 0:
+        raise InputError(f"x must have shape (N, {n_inputs}); got {x.shape}")
+    names = [f"x{i + 1}" for i in range(n_inputs)] if names is None else names
+    if plane is None:
+        return _View(x, lambda points: points, names)
+    if isinstance(plane, str) and plane == "pca":
+        return _principal(x)
+    features = [int(i) for i in plane] if np.ndim(plane) == 1 and len(plane) == 2 else []
+    if len({i % n_inputs for i in features if -n_inputs <= i < n_inputs}) != 2:
+        raise InputError(f"plane must be two different features of {n_inputs}, such as (0, 1), or 'pca'; got {plane!r}")
+    mean = x.mean(axis=0, dtype=np.float64)
+
+    def lift(points: np.ndarray) -> np.ndarray:
+        lifted = np.tile(mean, (len(points), 1))
+        lifted[:, features] = points
+        return lifted
+
+    return _View(x[:, features], lift, [names[i] for i in features])
+
+
+def _principal(x: np.ndarray) -> _View:
+    """The plane of the two first principal components of standardised features."""
+    mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    scale[scale == 0] = 1.0
+    u = (x - mean) / scale
+    values, vectors = np.linalg.eigh(u.T @ u)
+    axes = vectors[:, ::-1][:, :2].T
+    axes *= np.sign(axes[[0, 1], np.abs(axes).argmax(axis=1)])[:, None]  # the largest part of each is positive
+    shares = values[::-1][:2] / (values.sum() or 1.0)
+    names = [f"principal component {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
+    return _View(u @ axes.T, lambda points: points @ axes * scale + mean, names)
+
+
+def _region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of the part that is drawn, a little beyond the data."""
+    low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
     margin = np.where(high > low, 0.06 * (high - low), 1.0)
-    low, high = low - margin, high + margin
-    return tuple(np.meshgrid(np.linspace(low[0], high[0], _GRID), np.linspace(low[1], high[1], _GRID)))
+    return low - margin, high + margin
 
 
-def _shade_probability(ax: Any, first: np.ndarray, second: np.ndarray, z: np.ndarray, classes: Sequence[Any]) -> None:
+# -- what the network answers ------------------------------------------------------------------------
+
+
+def _shade_probability(ax: Any, grid: np.ndarray, z: np.ndarray, classes: Sequence[Any]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("blue-white-orange", ["#6BAED6", "#F7F7F7", "#FDC15C"])
     probability = 0.5 * (1 + np.tanh(z / 2))
-    shading = ax.pcolormesh(
-        first, second, probability, cmap=shades, vmin=0, vmax=1, shading="gouraud", rasterized=True, zorder=0
-    )
+    shading = _image(ax, grid, probability, cmap=shades, vmin=0, vmax=1, interpolation="bilinear", zorder=0)
     ax.figure.colorbar(shading, ax=ax, label=f"probability of {classes[1]}", ticks=[0, 0.25, 0.5, 0.75, 1])
     if z.min() < 0 < z.max():
-        ax.contour(first, second, z, levels=[0], colors="black", linewidths=1.6, zorder=3)
+        ax.contour(grid[..., 0], grid[..., 1], z, levels=[0], colors="black", linewidths=1.6, zorder=3)
     else:
         only = f"no boundary here: every point is taken for {classes[int(z.min() > 0)]}"
-        ax.text(0.5, 0.02, only, transform=ax.transAxes, ha="center", va="bottom", zorder=4, fontsize="small")
+        place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "zorder": 4}
+        ax.text(0.5, 0.02, only, color="black", fontsize="small", **place)
 
 
-def _shade_regions(ax: Any, first: np.ndarray, second: np.ndarray, z: np.ndarray) -> None:
+def _shade_regions(ax: Any, grid: np.ndarray, z: np.ndarray) -> None:
+    from matplotlib.colors import to_rgb
+
+    colours = np.array([to_rgb(style.COLOURS[code % len(style.COLOURS)]) for code in range(z.shape[-1])])
+    _image(ax, grid, 0.3 * colours[z.argmax(axis=-1)] + 0.7, interpolation="nearest", zorder=0)
     for code in range(z.shape[-1]):
         # Positive where the class wins, and smooth across the boundary, unlike the winner itself.
         lead = z[..., code] - np.delete(z, code, axis=-1).max(axis=-1)
-        if lead.max() > 0:
-            colour = style.COLOURS[code % len(style.COLOURS)]
-            ax.contourf(first, second, lead, levels=[0, np.inf], colors=[colour], alpha=0.3, zorder=0)
         if lead.min() < 0 < lead.max():
-            ax.contour(first, second, lead, levels=[0], colors="black", linewidths=1.2, zorder=3)
+            ax.contour(grid[..., 0], grid[..., 1], lead, levels=[0], colors="black", linewidths=1.2, zorder=3)
 
 
-def _scatter_classes(ax: Any, x: np.ndarray, y: np.ndarray, classes: Sequence[Any]) -> None:
-    rng = np.random.default_rng(0)
-    share = min(1.0, MAX_POINTS / len(x))
-    size = float(np.clip(4000 / min(len(x), MAX_POINTS), 7, 28))
-    for code, label in enumerate(classes):
-        rows = np.flatnonzero(y == code)
-        drawn = rows if share == 1 else rng.choice(rows, int(np.ceil(share * len(rows))), replace=False)
-        count = f"{len(rows):,}" if len(drawn) == len(rows) else f"{len(drawn):,} of {len(rows):,}"
-        look = {
-            "c": style.COLOURS[code % len(style.COLOURS)],
-            "marker": style.MARKERS[code % len(style.MARKERS)],
-            "s": size,
-        }
-        edges = {"edgecolors": "black", "linewidths": 0.3}
-        ax.scatter(x[drawn, 0], x[drawn, 1], zorder=2, label=f"{label} ({count})", **look, **edges)
+def _image(ax: Any, grid: np.ndarray, values: np.ndarray, **options: Any) -> Any:
+    """An image whose pixels have their middles at the points of a grid."""
+    first, last = grid[0, 0], grid[-1, -1]
+    half = (last - first) / (2 * (np.array(values.shape[1::-1]) - 1))
+    (left, bottom), (right, top) = first - half, last + half
+    return ax.imshow(values, extent=(left, right, bottom, top), origin="lower", aspect="auto", **options)
+
+
+# -- the data ----------------------------------------------------------------------------------------
+
+
+def _draw_data(
+    ax: Any, flat: np.ndarray, y: np.ndarray, classes: Sequence[Any], low: np.ndarray, high: np.ndarray
+) -> None:
+    from matplotlib.colors import to_rgb
+    from matplotlib.patches import Patch
+
+    counts = np.bincount(y, minlength=len(classes))
+    colours = [style.COLOURS[code % len(style.COLOURS)] for code in range(len(classes))]
+    labels = [f"{label} ({count:,})" for label, count in zip(classes, counts, strict=False)]
+    if len(flat) > MAX_POINTS:
+        _draw_density(ax, flat, y, colours, low, high)
+        dark = [tuple(_DARKER * np.array(to_rgb(colour))) for colour in colours]
+        handles = [Patch(color=colour, label=label) for colour, label in zip(dark, labels, strict=True)]
+    else:
+        size = float(np.clip(4000 / len(flat), 7, 28))
+        handles = []
+        for code, (colour, label) in enumerate(zip(colours, labels, strict=True)):
+            look = {"c": colour, "marker": style.MARKERS[code % len(style.MARKERS)], "s": size}
+            edges = {"edgecolors": "black", "linewidths": 0.3, "zorder": 2}
+            handles.append(ax.scatter(flat[y == code, 0], flat[y == code, 1], label=label, **look, **edges))
     if len(classes) <= style.MAX_LEGEND:
-        style.legend_below(ax, ax.collections[-len(classes) :], markerscale=1.5)
+        style.legend_below(ax, handles, markerscale=1.5)
+
+
+def _draw_density(
+    ax: Any, flat: np.ndarray, y: np.ndarray, colours: Sequence[str], low: np.ndarray, high: np.ndarray
+) -> None:
+    """Cells in the colour of the class that has most points there, stronger with their logarithm."""
+    from matplotlib.colors import to_rgb
+
+    counts = density(flat, y, len(colours), low, high)
+    most, there = counts.argmax(axis=0), counts.sum(axis=0)
+    cells = np.empty((_CELLS, _CELLS, 4))
+    cells[..., :3] = _DARKER * np.array([to_rgb(colour) for colour in colours])[most]
+    cells[..., 3] = 0.9 * np.where(there > 0, 0.35 + 0.65 * np.log1p(there) / np.log1p(there.max()), 0)
+    extent = (low[0], high[0], low[1], high[1])
+    ax.imshow(cells, extent=extent, origin="lower", aspect="auto", interpolation="nearest", zorder=2)
+
+
+def density(flat: np.ndarray, y: np.ndarray, n_classes: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """How many points of each class lie in each cell between low and high, (n_classes, cells, cells), rows upwards."""
+    column, row = (((flat - low) * (_CELLS / (high - low))).astype(np.int32)).T
+    cell = (y * _CELLS + row) * _CELLS + column
+    return np.bincount(cell, minlength=n_classes * _CELLS**2).reshape(n_classes, _CELLS, _CELLS)
