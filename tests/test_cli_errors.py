@@ -184,7 +184,8 @@ PREDICT = {
 OTHER = {
     "no command": (
         [],
-        "the following arguments are required: train | predict | export | graph | check | bench | config (see fastbp --help)",
+        "the following arguments are required: train | predict | export | graph | check | bench | config "
+        "(see fastbp --help)",
     ),
     "unknown command": (["tarin"], None),
     "one output": (
