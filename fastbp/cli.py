@@ -155,6 +155,7 @@ def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         help="new or empty folder, or that of an earlier run, which is replaced; default ./fastbp-run",
     )  # fmt: skip
     group.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    group.add_argument("--animate", action="store_true", help="also a film of the training, training.gif")
     group.add_argument("--json", action="store_true", help="print one JSON object a line, for machines")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

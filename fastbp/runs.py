@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
 
-_OURS = r"(model\.npz|history\.csv|config\.toml|learning-curve\.png|boundary-step-\d+\.png)"
+_OURS = r"(model\.npz|history\.csv|config\.toml|learning-curve\.png|boundary-step-\d+\.png|training\.gif)"
 # Temporary files that a killed run left behind count as its own.
 _OF_A_RUN = re.compile(rf"{_OURS}|\.{_OURS}\.[0-9a-f]+\.tmp")
 
@@ -78,6 +78,12 @@ class RunFolder:
         picture = io.BytesIO()
         axes.figure.savefig(picture, format="png", dpi=110)
         self._write(name, picture.getvalue())
+
+    def save_film(self, animate: Callable[..., Path]) -> None:
+        """training.gif, which `animate` writes to the path it is given."""
+        path = self.path / "training.gif"
+        with naming(path):
+            animate(path=path)
 
     def written(self) -> list[str]:
         """What is there now, for a message: pictures of boundaries as a number."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import config_file, optim, plot
 from .callbacks import Run
 from .checkpoint import Checkpoints
 from .errors import DivergenceError, InputError
+from .history import History
 from .interrupts import Terminated
+from .parameters import Parameters
 from .preparing import Prepared, Rows, prepare
 from .progress import Silence, display
 from .runs import RunFolder
@@ -27,6 +30,10 @@ def run(args: argparse.Namespace) -> int:
     """Train as the options say; returns the exit code."""
     if args.resume and args.checkpoint is None:
         raise InputError("--resume needs --checkpoint, the folder to go on from")
+    if args.animate and args.memory_limit is not None:
+        raise InputError("--animate draws all data for each picture; leave out --memory-limit")
+    if args.animate and not has_matplotlib():
+        raise InputError('--animate needs matplotlib: pip install "fastbp[plot]"')
     folder = RunFolder(args.out)
     with tempfile.TemporaryDirectory(prefix="fastbp-") as room:
         return _run(args, folder, prepare(args, Path(room)))
@@ -51,6 +58,7 @@ def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
         except DivergenceError:
             session.save_history()
             raise
+        session.save_film(screen)
         written = session.save()
         screen.say(session.summary())
         screen.say(written)
@@ -58,6 +66,13 @@ def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
             screen.say(_HOW_TO_GET_PICTURES)
         screen.done({"step": ready.training.run_.step, "out": str(folder.path), **session.values})
     return 0
+
+
+class Film(NamedTuple):
+    """What an animation shows: parameters by step, and the history."""
+
+    snapshots: dict[int, Parameters]
+    history: History
 
 
 class Session:
@@ -69,6 +84,7 @@ class Session:
         self.boundaries = in_memory and ready.task.classes is not None and len(ready.task.features) == 2
         self.scores: dict[int, dict[str, float]] = {}
         self.values: dict[str, float] = {}
+        self.snapshots: dict[int, Parameters] = {}
 
     @contextlib.contextmanager
     def checkpoints(self) -> Any:
@@ -91,6 +107,8 @@ class Session:
                 self._evaluate(run, screen)
             if run.step in snapshots and self.pictures and self.boundaries:
                 self._draw_boundary(run.step, self.values["loss"])
+            if run.step in snapshots and self.args.animate:
+                self.snapshots[run.step] = ready.params.copy()
         if not self.values:  # a checkpoint of the last step
             self._evaluate(ready.training.run_, screen)
         if ready.training.run_.stopped and ready.training.stopping:
@@ -128,6 +146,21 @@ class Session:
         if self.pictures:
             curves = {name: [row.get(name, math.nan) for row in rows] for name in ("step", "loss", *shown)}
             self.folder.save_picture("learning-curve.png", plot.learning_curve(curves, title=str(self.ready.net)))
+
+    def save_film(self, screen: Silence) -> None:
+        """Write the film of the run, if it is wanted and there are steps to show."""
+        if len(self.snapshots) < 2:
+            if self.args.animate:
+                screen.say("no animation: it needs two steps or more of those that are drawn")
+            return
+        ready, train = self.ready, self.ready.train
+        film = Film(self.snapshots, ready.training.run_.history)
+        self.folder.save_film(
+            functools.partial(
+                plot.animate, ready.net, film, train.original, train.y, standardise=ready.task.inputs,
+                classes=ready.task.classes, names=ready.task.features,
+            )
+        )  # fmt: skip
 
     def _meta(self) -> dict[str, Any]:
         return {"task": self.ready.task.to_meta()}

@@ -59,7 +59,7 @@ ORDER = [
     *("safetensors_files", "onnx_files", "python_files", "exporting"),
     "peers",
     *("graph_text", "graph"),
-    *("plot.style", "plot.boundary", "plot.curves", "plot.graphs", "plot.layers", "plot.scores"),
+    *("plot.style", "plot.boundary", "plot.curves", "plot.graphs", "plot.layers", "plot.scores", "plot.animation"),
     *(
         "plot",
         "runs",

@@ -232,6 +232,19 @@ def test_points_must_lie_in_the_plane(x):
     assert str(error.value) == f"x must have shape (N, 2); got {x.shape}"
 
 
+@pytest.mark.parametrize(("y", "message"), [
+    (np.array([0, 1, 2]), "y must hold a class code for each row of x, 0 to 1; got 3 for 3"),
+    (np.array([0, 1]), "y must hold a class code for each row of x, 0 to 1; got 2 for 3"),
+    (np.array([0, 0.5, 1]), "y must hold class codes 0, 1, ..., shape (N,); got float64 (3,)"),
+])  # fmt: skip
+def test_classes_must_be_codes(y, message):
+    """One for each row, none beyond those of the network."""
+    net = NETWORKS["one output"]
+    with pytest.raises(InputError) as error:
+        plot.decision_boundary(net, net.init(0), np.eye(3)[:, :2], y)
+    assert str(error.value) == message
+
+
 def test_a_learning_curve_of_losses():
     """A list of losses is drawn against steps from 1, with a logarithmic axis."""
     ax = plot.learning_curve([3.0, 2.0, 0.5], title="t")

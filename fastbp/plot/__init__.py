@@ -5,6 +5,7 @@ window shows: `ax.figure.savefig("boundary.png")` writes it. Colours are those o
 every kind of colour vision; brightness, dashes and markers tell classes and lines apart in grey, too.
 """
 
+from .animation import animate
 from .boundary import decision_boundary
 from .curves import learning_curve
 from .graphs import computation_graph
@@ -13,6 +14,7 @@ from .scores import calibration, confusion_matrix
 
 __all__ = [
     "activation_histograms",
+    "animate",
     "calibration",
     "computation_graph",
     "confusion_matrix",

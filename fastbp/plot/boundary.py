@@ -42,10 +42,14 @@ def decision_boundary(
     Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
     """
     n_classes = _check_classifier(net, plane)
-    x, y = np.asarray(x), np.asarray(y).reshape(-1)
+    x, y = np.asarray(x), style.class_codes("y", y)
     view = _view(x, net.n_inputs, plane, names)
     ax = style.new_axes(6.4, 5.4) if ax is None else ax
     classes = range(n_classes) if classes is None else classes
+    if len(y) != len(x) or y.max() >= len(classes):
+        raise InputError(
+            f"y must hold a class code for each row of x, 0 to {len(classes) - 1}; got {len(y)} for {len(x)}"
+        )
     low, high = _region(view.flat)
     grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1)
     points = view.lift(grid.reshape(-1, 2))
@@ -72,6 +76,14 @@ class _View(NamedTuple):
     flat: np.ndarray
     lift: Callable[[np.ndarray], np.ndarray]
     names: Sequence[str]
+
+
+def can_be_drawn(net: MLP, plane: Any = None) -> bool:
+    """Whether a network has a boundary in a plane."""
+    try:
+        return _check_classifier(net, plane) > 0
+    except InputError:
+        return False
 
 
 def _check_classifier(net: MLP, plane: Any) -> int:

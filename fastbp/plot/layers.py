@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,17 +135,23 @@ def gradient_flow(
     steps = sorted(snapshots)
     sizes = np.array([gradient_sizes(net, snapshots[step], x, y) for step in steps])
     ax = style.new_axes(6.4, 4.2) if ax is None else ax
+    style.legend_below(ax, draw_flow(ax, steps, sizes))
+    ax.set_title(title or "")
+    return ax
+
+
+def draw_flow(ax: Any, steps: Sequence[int], sizes: np.ndarray) -> list[Any]:
+    """A line for each column of sizes; the lines."""
     lines = []
-    for k, look in enumerate(style.line_styles(len(net.layers))):
+    for k, look in enumerate(style.line_styles(sizes.shape[1])):
         lines += ax.plot(steps, sizes[:, k], marker="o", markersize=3, label=f"W{k + 1}", **look)
     if (sizes > 0).any():
         ax.set_yscale("log")
     if steps[-1] > 20 * max(1, steps[0]):
         ax.set_xscale("symlog" if steps[0] == 0 else "log")
-    ax.set(xlabel="step", ylabel="root mean square of dL/dW", title=title or "")
+    ax.set(xlabel="step", ylabel="root mean square of dL/dW")
     ax.grid(alpha=0.3)
-    style.legend_below(ax, lines)
-    return ax
+    return lines
 
 
 def gradient_sizes(net: MLP, params: Parameters, x: Any, y: Any) -> list[float]:

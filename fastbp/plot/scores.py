@@ -20,7 +20,7 @@ def confusion_matrix(
 
     y, y_pred : (N,) class codes 0, 1, ..., such as `MLP.predict` gives. classes : their names.
     """
-    y, y_pred = _codes("y", y), _codes("y_pred", y_pred)
+    y, y_pred = style.class_codes("y", y), style.class_codes("y_pred", y_pred)
     if y.shape != y_pred.shape or not y.size:
         raise InputError(f"y and y_pred must have the same length of at least 1; got {len(y)} and {len(y_pred)}")
     n = max(y.max(), y_pred.max()) + 1 if classes is None else len(classes)
@@ -53,7 +53,7 @@ def calibration(
     diagonal probabilities are right; below it the model is too sure. Bars: the share of rows in each bin. ECE, the
     expected calibration error, is the mean distance from the diagonal (Guo et al. 2017, eq. 3).
     """
-    y, p = _codes("y", y), np.asarray(probability, np.float64)
+    y, p = style.class_codes("y", y), np.asarray(probability, np.float64)
     p = p[:, 0] if p.ndim == 2 and p.shape[1] == 1 else p
     if len(p) != len(y) or p.ndim not in (1, 2) or not len(y) or not ((p >= 0) & (p <= 1)).all():
         raise InputError(f"probability must be ({len(y)},) or ({len(y)}, K), from 0 to 1; got shape {p.shape}")
@@ -74,10 +74,3 @@ def calibration(
     ax.grid(alpha=0.3)
     style.legend_below(ax, ax.get_legend_handles_labels()[0])
     return ax
-
-
-def _codes(name: str, values: Any) -> np.ndarray:
-    codes = np.asarray(values)
-    if codes.ndim != 1 or codes.dtype.kind not in "biu" or (codes.size and codes.min() < 0):
-        raise InputError(f"{name} must hold class codes 0, 1, ..., shape (N,); got {codes.dtype} {codes.shape}")
-    return codes.astype(np.int64)

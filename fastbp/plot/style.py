@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+
 # Okabe and Ito (2008), Color Universal Design.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
@@ -68,3 +70,16 @@ def diverging() -> Any:
 def extent(values: np.ndarray) -> float:
     """The largest magnitude, 1 where all are zero: the end of a symmetric scale."""
     return float(np.abs(values).max(initial=0.0)) or 1.0
+
+
+def class_codes(name: str, values: Any) -> np.ndarray:
+    """Class codes as int64 (N,); InputError for what is none. Whole floats and (N, 1) will do."""
+    codes = np.asarray(values)
+    codes = codes[:, 0] if codes.ndim == 2 and codes.shape[1] == 1 else codes
+    fits = codes.ndim == 1 and codes.dtype.kind in "biuf"
+    if fits and codes.dtype.kind == "f":
+        fits = bool((codes == np.floor(codes)).all())
+    if not fits or (codes.size and codes.min() < 0):
+        kind = np.asarray(values)
+        raise InputError(f"{name} must hold class codes 0, 1, ..., shape (N,); got {kind.dtype} {kind.shape}")
+    return codes.astype(np.int64)

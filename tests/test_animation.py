@@ -1,0 +1,93 @@
+"""Films of a training run: from Python, and by `fastbp train --animate`."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastbp
+from fastbp import plot
+from fastbp.cli import main
+from fastbp.errors import InputError
+
+NET = fastbp.MLP((2, 6, 1), bias=False)
+X, Y = fastbp.data.spirals(300)
+RESULT = fastbp.train(NET, NET.init(0), X, Y, steps=20, batch_size=None, snapshots=[1, 5, 20])
+
+
+def frames_of(path):
+    """All pictures of a film."""
+    with Image.open(path) as film:
+        frames = []
+        for i in range(film.n_frames):
+            film.seek(i)
+            frames.append(np.asarray(film.convert("RGB")))
+        return frames
+
+
+def test_a_picture_for_each_snapshot(tmp_path):
+    """As many, all different, in a file that loops."""
+    path = plot.animate(NET, RESULT, X, Y, path=tmp_path / "film.gif")
+    frames = frames_of(path)
+    assert path == tmp_path / "film.gif"
+    assert len(frames) == 3
+    assert len({frame.tobytes() for frame in frames}) == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["film.gif"]
+
+
+@pytest.mark.parametrize(
+    "net", [fastbp.MLP((3, 4, 1)), fastbp.MLP((2, 4, 2), loss="squared_error"), fastbp.MLP((2, 1))], ids=str
+)
+def test_networks_of_every_kind(net, tmp_path):
+    """Without a boundary by loss and gradients alone, which is a smaller picture."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((50, net.n_inputs)), rng.integers(0, 2, (50, net.n_outputs)).astype(float)
+    result = fastbp.train(net, net.init(0), x, y, steps=3, snapshots=[1, 3])
+    frames = frames_of(plot.animate(net, result, x, y, path=tmp_path / "film.gif"))
+    assert len(frames) == 2
+    assert frames[0].shape[1] == (990 if net.n_inputs == 2 and net.n_outputs == 1 else 576)
+
+
+@pytest.mark.parametrize(("path", "message"), [
+    ("film.avi", "a film must end in .gif or .mp4; got film.avi"),
+    pytest.param(
+        "film.mp4", "film.mp4: an .mp4 is made by ffmpeg, which is not there; install it, or write a .gif",
+        marks=pytest.mark.skipif(shutil.which("ffmpeg") is not None, reason="ffmpeg is there"),
+    ),
+])  # fmt: skip
+def test_films_that_cannot_be_written(path, message, tmp_path, monkeypatch):
+    """Said before anything is drawn; nothing is left."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=re.escape(message)):
+        plot.animate(NET, RESULT, X, Y, path=path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_needs_two_pictures():
+    """And says how to get them."""
+    with pytest.raises(InputError, match=re.escape("such as train(..., snapshots=[5, 20, 100])")):
+        plot.animate(NET, RESULT._replace(snapshots={}), X, Y)
+
+
+def test_the_command_line_writes_a_film(tmp_path, monkeypatch, capsys):
+    """Beside the model, named, and replaced by the next run."""
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "--samples", "200", "--steps", "21", "--animate", "--no-plots"]
+    for _ in range(2):
+        assert main(command) == 0
+        assert "model.npz, training.gif in fastbp-run" in capsys.readouterr().out
+    assert len(frames_of("fastbp-run/training.gif")) == 3
+
+
+@pytest.mark.parametrize(("options", "code", "message"), [
+    (["--steps", "3"], 0, "no animation: it needs two steps or more of those that are drawn"),
+    (["--memory-limit", "100MB"], 2, "fastbp: --animate draws all data for each picture; leave out --memory-limit"),
+])  # fmt: skip
+def test_no_film(options, code, message, tmp_path, monkeypatch, capsys):
+    """It is said why."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--samples", "200", "--animate", "--no-plots", *options]) == code
+    assert message in "".join(capsys.readouterr())
+    assert not (tmp_path / "fastbp-run/training.gif").exists()
