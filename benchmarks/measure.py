@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import cases, fit, results, training
+from . import cases, fit, pictures, results, training
 from .cases import Case
 from .peers import FASTBP, FEWER_ROWS, PEERS, ROUNDING, TOLERANCE, Peer, disagreement, peers_of, prepare
 from .processes import Job, Process, UnavailableError, available_cpus, first_call, memory_above_input, result_of, run
@@ -90,7 +90,22 @@ def measure_training(settings: Settings) -> Iterator[dict[str, Any]]:
         "from SIGINT to the end of fastbp train": (training.seconds_to_end, signal.SIGINT),
         "from SIGTERM to the end of fastbp train": (training.seconds_to_end, signal.SIGTERM),
     }
-    for case, call in once.items():
+    yield from _once(once, settings)
+
+
+def measure_pictures(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Pictures of a million points."""
+    once = {
+        "a decision boundary, 400 x 400 points, over 1,000,000 rows": (pictures.boundary,),
+        "the same: the network's answers": (pictures.prediction,),
+        "a film of 20 pictures over 1,000,000 rows": (pictures.film,),
+    }
+    yield from _once(once, settings)
+
+
+def _once(calls: dict[str, tuple[Any, ...]], settings: Settings) -> Iterator[dict[str, Any]]:
+    """A number each, from a process of its own."""
+    for case, call in calls.items():
         if settings.match in case:
             try:
                 yield {"case": case, "peer": "fastbp", "samples": [_run(settings, *call)]}
@@ -227,6 +242,7 @@ SECTIONS = {
     "first-call": measure_first_call,
     "import": measure_import,
     "training": measure_training,
+    "pictures": measure_pictures,
 }
 
 
