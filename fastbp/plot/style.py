@@ -51,11 +51,9 @@ def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:
-    """n lines that differ in colour and in dashes."""
-    return [
-        {"color": ink() if i % 8 == 7 else COLOURS[i % 8], "linestyle": DASHES[i % 4 if i < 4 else (i + i // 4) % 4]}
-        for i in range(n)
-    ]
+    """n lines that differ in colour and in dashes; without yellow, which is lost on white."""
+    colours = (*COLOURS[:6], ink())
+    return [{"color": colours[i % 7], "linestyle": DASHES[(i + i // 7) % 4]} for i in range(n)]
 
 
 def diverging() -> Any:
