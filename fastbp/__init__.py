@@ -23,6 +23,7 @@ _HOMES = {
     "Classifier": "classifier",
     "EarlyStopping": "callbacks",
     "FastbpError": "errors",
+    "LiveView": "live",
     "Loss": "losses",
     "MLP": "network",
     "Parameters": "parameters",

@@ -61,6 +61,9 @@ class Callback:
     def on_step(self, run: Run) -> bool | None:
         """After every step. Small networks are then not trained many steps at a time, which costs some 20 us a step."""
 
+    def on_progress(self, run: Run) -> bool | None:
+        """Now and then, about ten times a second or as rarely as a step ends."""
+
     def on_epoch(self, run: Run) -> bool | None:
         """After every epoch, with its row in the history."""
 
@@ -90,7 +93,7 @@ class Callbacks:
                 run.stop()
 
 
-_METHODS = ("on_start", "on_step", "on_epoch", "on_end")
+_METHODS = ("on_start", "on_step", "on_progress", "on_epoch", "on_end")
 
 
 def _method(callback: Any, name: str) -> Any:

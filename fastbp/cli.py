@@ -156,6 +156,10 @@ def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     group.add_argument("--no-plots", action="store_true", help="draw no pictures")
     group.add_argument("--animate", action="store_true", help="also a film of the training, training.gif")
+    group.add_argument(
+        "--live", type=_natural, nargs="?", const=0, metavar="PORT",
+        help="show the training while it runs, in a web page of this machine alone; any free port by default",
+    )  # fmt: skip
     group.add_argument("--json", action="store_true", help="print one JSON object a line, for machines")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser

@@ -12,7 +12,7 @@ from typing import Any
 from .errors import InputError
 
 # Where a run is to be, and what is shown of it, is not a part of it.
-_NOT_KEPT = ("command", "config", "out", "checkpoint", "resume", "json", "quiet", "no_plots", "animate")
+_NOT_KEPT = ("command", "config", "out", "checkpoint", "resume", "json", "quiet", "no_plots", "animate", "live")
 
 
 def arguments(path: str, parser: argparse.ArgumentParser, given: Sequence[str]) -> list[str]:

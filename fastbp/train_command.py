@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import config_file, optim, plot
 from .callbacks import Run
@@ -22,6 +22,9 @@ from .preparing import Prepared, Rows, prepare
 from .progress import Silence, display
 from .runs import RunFolder
 
+if TYPE_CHECKING:
+    from .live import LiveView
+
 _N_SCORED = 20  # epochs whose scores are taken, evenly spaced
 _HOW_TO_GET_PICTURES = 'no pictures without matplotlib; to get them: pip install "fastbp[plot]"'
 
@@ -30,8 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Train as the options say; returns the exit code."""
     if args.resume and args.checkpoint is None:
         raise InputError("--resume needs --checkpoint, the folder to go on from")
-    if args.animate and args.memory_limit is not None:
-        raise InputError("--animate draws all data for each picture; leave out --memory-limit")
+    if args.memory_limit is not None:
+        for name, is_wanted in (("--animate", args.animate), ("--live", args.live is not None)):
+            if is_wanted:
+                raise InputError(f"{name} needs the data in memory; leave out --memory-limit")
     if args.animate and not has_matplotlib():
         raise InputError('--animate needs matplotlib: pip install "fastbp[plot]"')
     folder = RunFolder(args.out)
@@ -50,7 +55,8 @@ def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
         ready.evaluate(args.threads)  # what the kernels refuse, they refuse before the folder is touched
         folder.begin()
         try:
-            session.follow(screen)
+            with session.live(screen):
+                session.follow(screen)
         except (KeyboardInterrupt, Terminated) as interrupt:
             # Quickly: no pictures.
             session.pictures = False
@@ -85,6 +91,7 @@ class Session:
         self.scores: dict[int, dict[str, float]] = {}
         self.values: dict[str, float] = {}
         self.snapshots: dict[int, Parameters] = {}
+        self.view: LiveView | None = None
 
     @contextlib.contextmanager
     def checkpoints(self) -> Any:
@@ -95,6 +102,24 @@ class Session:
         with Checkpoints(self.args.checkpoint) as checkpoints:
             yield self.ready.training.keep(checkpoints, resume=self.args.resume, meta=self._meta())
 
+    @contextlib.contextmanager
+    def live(self, screen: Silence) -> Any:
+        """The live view, if there is to be one."""
+        if self.args.live is None:
+            yield
+            return
+        from .live import LiveView
+
+        train, task = self.ready.train, self.ready.task
+        self.view = LiveView(
+            train.original, train.y, port=self.args.live, standardise=task.inputs, classes=task.classes
+        )  # fmt: skip
+        screen.say(f"watch it at {self.view.url}")
+        try:
+            yield
+        finally:
+            self.view.close()
+
     def follow(self, screen: Silence) -> None:
         """Make the steps; take scores and pictures at some."""
         ready, n_steps = self.ready, self.ready.n_steps
@@ -103,6 +128,8 @@ class Session:
         scored = {*snapshots, *range(every, n_steps + 1, every)}
         for run in ready.training.advance(n_steps, scored):
             screen.step(run)
+            if self.view is not None:
+                self.view.on_progress(run)
             if run.step in scored or run.stopped:
                 self._evaluate(run, screen)
             if run.step in snapshots and self.pictures and self.boundaries:

@@ -212,6 +212,7 @@ class Training:
                 while run.step < last and run.stopped is None:
                     self._span(min(last, self._next_event()))
                     self._finish_epochs()
+                    self.callbacks.call("on_progress", run)
                     yield run
                     if self._checkpoints is not None and self._checkpoints.is_due:
                         self._write_checkpoint()

@@ -83,7 +83,7 @@ def test_the_command_line_writes_a_film(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(("options", "code", "message"), [
     (["--steps", "3"], 0, "no animation: it needs two steps or more of those that are drawn"),
-    (["--memory-limit", "100MB"], 2, "fastbp: --animate draws all data for each picture; leave out --memory-limit"),
+    (["--memory-limit", "100MB"], 2, "fastbp: --animate needs the data in memory; leave out --memory-limit"),
 ])  # fmt: skip
 def test_no_film(options, code, message, tmp_path, monkeypatch, capsys):
     """It is said why."""

@@ -62,6 +62,7 @@ ORDER = [
     *("plot.style", "plot.boundary", "plot.curves", "plot.graphs", "plot.layers", "plot.scores", "plot.animation"),
     *(
         "plot",
+        "live",
         "runs",
         "streaming",
         "preparing",

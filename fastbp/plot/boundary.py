@@ -50,7 +50,7 @@ def decision_boundary(
         raise InputError(
             f"y must hold a class code for each row of x, 0 to {len(classes) - 1}; got {len(y)} for {len(x)}"
         )
-    low, high = _region(view.flat)
+    low, high = region(view.flat)
     grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1)
     points = view.lift(grid.reshape(-1, 2))
     points = points.astype(params.dtype) if standardise is None else standardise.apply(points, params.dtype)
@@ -133,7 +133,7 @@ def _principal(x: np.ndarray) -> _View:
     return _View(u @ axes.T, lambda points: points @ axes * scale + mean, names)
 
 
-def _region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The corners of the part that is drawn, a little beyond the data."""
     low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
     margin = np.where(high > low, 0.06 * (high - low), 1.0)
