@@ -101,6 +101,9 @@ def measure_pictures(settings: Settings) -> Iterator[dict[str, Any]]:
         "a film of 20 pictures over 1,000,000 rows": (pictures.film,),
     }
     yield from _once(once, settings)
+    for case, ours, peers in pictures.runs():
+        if settings.match in case:
+            yield from _by_turns(case, ours, peers, settings)
 
 
 def _once(calls: dict[str, tuple[Any, ...]], settings: Settings) -> Iterator[dict[str, Any]]:

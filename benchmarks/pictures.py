@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import statistics
 import tempfile
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,18 @@ import numpy as np
 import fastbp
 from fastbp.plot.boundary import GRID
 
+from .processes import Job
+from .training import Run
+
 NET = fastbp.MLP((2, 100, 1), bias=False)
 N_POINTS, N_PICTURES, REPEATS = 1_000_000, 20, 5
+N_WATCHED, WATCHED_STEPS = 100_000, 4000  # about three seconds
+
+
+def runs() -> list[Run]:
+    """The cases that are timed by turns."""
+    watched, alone = (Job(training, (is_watched,)) for is_watched in (True, False))
+    return [Run("training with a live view, 2-100-1 float32 x 100,000", watched, {"not watched": alone})]
 
 
 def boundary() -> float:
@@ -46,6 +58,31 @@ def film() -> float:
         start = time.perf_counter()
         fastbp.plot.animate(NET, result, x, y, path=f"{folder}/film.gif")
         return time.perf_counter() - start
+
+
+def training(is_watched: bool) -> Callable[[], tuple[float, list[Any]]]:
+    """A training run of a few seconds, shown in a live view that a page asks twice a second, or not."""
+    x, y = fastbp.data.spirals(N_WATCHED)
+    params, callbacks = NET.init(0, scheme="lecture"), []
+    if is_watched:
+        view = fastbp.LiveView(x, y)
+        threading.Thread(target=_look_for_ever, args=(f"{view.url}state",), daemon=True).start()
+        callbacks.append(view)
+
+    def call() -> tuple[float, list[Any]]:
+        result = fastbp.train(
+            NET, params, x, y, optimizer=fastbp.optim.sgd(10.0), batch_size=None, steps=WATCHED_STEPS,
+            callbacks=callbacks,
+        )  # fmt: skip
+        return float(result.history["loss"][-1]), [result.params.vector]
+
+    return call
+
+
+def _look_for_ever(url: str) -> None:
+    while True:
+        urllib.request.urlopen(url).read()
+        time.sleep(0.5)
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from benchmarks import cases, peers, report, results, targets, training
+from benchmarks import cases, peers, pictures, report, results, targets, training
 from benchmarks.results import Results
 from benchmarks.targets import PEAK, Target
 
@@ -97,11 +97,12 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
     """Every row of targets.toml has a case that the measurements produce, and paths that exist."""
     rows = targets.load()
     assert len(rows) >= 18
-    known = {case.id for case in cases.CASES} | {run.case for run in training.runs()}
+    by_turns = [*training.runs(), *pictures.runs()]
+    known = {case.id for case in cases.CASES} | {run.case for run in by_turns}
     timed = [row for row in rows if row.kind in ("speedup", "share", "overhead")]
     assert timed
     assert {row.case for row in timed} <= known
-    names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS, *(peer for run in training.runs() for peer in run.peers)}
+    names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS, *(peer for run in by_turns for peer in run.peers)}
     assert {peer for row in rows for peer in (row.source(Results({}, {}))[1], *row.beside)} <= names
     paths = {path.removeprefix(":!") for row in rows for path in row.code} - {".ci"}
     assert not [path for path in paths if not (results.ROOT / path).exists()]
