@@ -99,11 +99,9 @@ def measure_pictures(settings: Settings) -> Iterator[dict[str, Any]]:
         "a decision boundary, 400 x 400 points, over 1,000,000 rows": (pictures.boundary,),
         "the same: the network's answers": (pictures.prediction,),
         "a film of 20 pictures over 1,000,000 rows": (pictures.film,),
+        "the live view's cost, 2-100-1 float32 x 100,000": (pictures.live_cost,),
     }
     yield from _once(once, settings)
-    for case, ours, peers in pictures.runs():
-        if settings.match in case:
-            yield from _by_turns(case, ours, peers, settings)
 
 
 def _once(calls: dict[str, tuple[Any, ...]], settings: Settings) -> Iterator[dict[str, Any]]:

@@ -16,18 +16,9 @@ import numpy as np
 import fastbp
 from fastbp.plot.boundary import GRID
 
-from .processes import Job
-from .training import Run
-
 NET = fastbp.MLP((2, 100, 1), bias=False)
 N_POINTS, N_PICTURES, REPEATS = 1_000_000, 20, 5
-N_WATCHED, WATCHED_STEPS = 100_000, 4000  # about three seconds
-
-
-def runs() -> list[Run]:
-    """The cases that are timed by turns."""
-    watched, alone = (Job(training, (is_watched,)) for is_watched in (True, False))
-    return [Run("training with a live view, 2-100-1 float32 x 100,000", watched, {"not watched": alone})]
+N_WATCHED, WATCHED_STEPS, N_PAIRS = 100_000, 4000, 11  # of about three seconds each
 
 
 def boundary() -> float:
@@ -60,23 +51,28 @@ def film() -> float:
         return time.perf_counter() - start
 
 
-def training(is_watched: bool) -> Callable[[], tuple[float, list[Any]]]:
-    """A training run of a few seconds, shown in a live view that a page asks twice a second, or not."""
+def live_cost() -> float:
+    """What a training run costs more in a live view that a page asks twice a second: a share of its time.
+
+    Both in one process by turns, as two processes differ by more.
+    """
     x, y = fastbp.data.spirals(N_WATCHED)
-    params, callbacks = NET.init(0, scheme="lecture"), []
-    if is_watched:
-        view = fastbp.LiveView(x, y)
-        subprocess.Popen([sys.executable, "-c", _PAGE, f"{view.url}state"], stderr=subprocess.DEVNULL)
-        callbacks.append(view)
+    params, view = NET.init(0, scheme="lecture"), fastbp.LiveView(x, y)
+    page = subprocess.Popen([sys.executable, "-c", _PAGE, f"{view.url}state"], stderr=subprocess.DEVNULL)
 
-    def call() -> tuple[float, list[Any]]:
-        result = fastbp.train(
-            NET, params, x, y, optimizer=fastbp.optim.sgd(10.0), batch_size=None, steps=WATCHED_STEPS,
-            callbacks=callbacks,
+    def seconds(callbacks: list[Any]) -> float:
+        optimizer, start = fastbp.optim.sgd(10.0), time.perf_counter()
+        fastbp.train(
+            NET, params, x, y, optimizer=optimizer, batch_size=None, steps=WATCHED_STEPS, callbacks=callbacks
         )  # fmt: skip
-        return float(result.history["loss"][-1]), [result.params.vector]
+        return time.perf_counter() - start
 
-    return call
+    try:
+        seconds([])
+        return statistics.median(seconds([view]) / seconds([]) for _ in range(N_PAIRS)) - 1
+    finally:
+        page.kill()
+        page.wait()
 
 
 _PAGE = """

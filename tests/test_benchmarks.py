@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from benchmarks import cases, peers, pictures, report, results, targets, training
+from benchmarks import cases, peers, report, results, targets, training
 from benchmarks.results import Results
 from benchmarks.targets import PEAK, Target
 
@@ -97,7 +97,7 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
     """Every row of targets.toml has a case that the measurements produce, and paths that exist."""
     rows = targets.load()
     assert len(rows) >= 18
-    by_turns = [*training.runs(), *pictures.runs()]
+    by_turns = training.runs()
     known = {case.id for case in cases.CASES} | {run.case for run in by_turns}
     timed = [row for row in rows if row.kind in ("speedup", "share", "overhead")]
     assert timed
