@@ -337,7 +337,7 @@ def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
      "early stopping watches 'auc', which is no column of the history: epoch, step, loss, data_loss, learning_rate, "
      "seconds"),
     ({"callbacks": [3], "epochs": 1},
-     "a callback must be a function of the run or have one of on_start, on_step, on_epoch, on_end; got 3"),
+     "a callback must be a function of the run or have one of on_start, on_step, on_progress, on_epoch, on_end; got 3"),
     ({"opt_state": 3, "epochs": 1}, "opt_state must be that of a TrainResult; got int"),
     ({"resume": True, "epochs": 1}, "resume=True needs checkpoint=, the folder to go on from"),
 ])  # fmt: skip
