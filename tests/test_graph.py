@@ -191,7 +191,22 @@ def test_explain():
     assert "z1 = x W1\n     = [-1 0.5] [[0.5 -1 2] [1 0 -0.5]]\n     = [0 1 -2.25]" in text
     assert "= 0.2861 * (1 - 0.2861) * 1.401 = 0.2861 - 0" in text
     assert "= [-1 0.5]^T [0.07152 -0.1125 0.01234]" in text
+    assert "= [[-0.07152 0.1125 -0.01234] [0.03576 -0.05625 0.006169]]" in text
     assert "That is what this sample adds; the sum over all 2 is dL/dW1 = [[" in text
+
+
+@pytest.mark.parametrize(("options", "formula", "of_second"), [
+    ({}, "1 / N", 1 / 4), ({"reduction": "sum"}, "", 1), ({"sample_weight": [1, 5, 3, 1]}, "w / sum(w)", 0.5),
+    ({"sample_weight": [1, 5, 3, 1], "reduction": "sum"}, "w", 5),
+])  # fmt: skip
+def test_the_weight_of_a_sample(options, formula, of_second):
+    """Its formula stands below the table, and its number in the derivation."""
+    params, x, y = some(NET, 4)
+    g = graph.trace(NET, params, x, y, **options)
+    assert (g.scale_formula, g.scale[1]) == (formula, of_second)
+    assert (f"4 samples, s = {formula};" if formula else "4 samples; a") in g.table()
+    step = g.explain("y_hat", sample=1).splitlines()[-2]
+    assert step.strip().startswith(f"= {of_second:g} * -(" if formula else "= -(")
 
 
 @pytest.mark.parametrize(

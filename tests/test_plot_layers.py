@@ -119,11 +119,13 @@ def test_a_confusion_matrix():
 
 def test_a_calibration_curve():
     """Of two bins: what was said, what came true; the error is the mean distance, weighted by rows."""
-    ax = plot.calibration(np.array([0, 1, 1, 1]), np.array([0.2, 0.3, 0.9, 0.8]), n_bins=2)
+    ax = plot.calibration(np.array([0, 1, 1, 1]), np.array([0.2, 0.9, 0.9, 0.6]), n_bins=2)
     curve = ax.lines[1]
-    np.testing.assert_allclose(curve.get_xydata(), [[0.25, 0.5], [0.85, 1.0]])
+    np.testing.assert_allclose(curve.get_xydata(), [[0.2, 0.0], [0.8, 1.0]])
     assert curve.get_label() == "model, ECE 0.200"
-    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.5]
+    assert [bar.get_height() for bar in ax.patches] == [0.25, 0.75]
+    ax = plot.calibration(np.array([1, 1, 1, 1]), np.array([0.2, 0.9, 0.9, 0.6]), n_bins=2)
+    assert ax.lines[1].get_label() == "model, ECE 0.350"
 
 
 def test_calibration_of_many_classes_is_that_of_the_class_predicted():
