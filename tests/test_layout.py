@@ -1,6 +1,7 @@
 """The shape of the package: one direction of imports, one door to Numba, short files, public names that exist."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,12 @@ def test_public_names():
         assert getattr(fastbp, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = fastbp.nothing
+
+
+@pytest.mark.parametrize("name", [name for name in fastbp.__all__ if not name.startswith("_")])
+def test_the_reference_has_every_public_name(name):
+    """Each stands in docs/reference.rst, as a module, by itself or, as in `activations.Activation`, in its module."""
+    reference = (PACKAGE.parent / "docs" / "reference.rst").read_text()
+    home = getattr(getattr(fastbp, name), "__module__", "").removeprefix("fastbp.")
+    whole = rf":: fastbp\.({home}\n   :members:\n|{name}\n)"
+    assert re.search(whole, reference)
