@@ -54,16 +54,16 @@ _LOSSES = {
     "cross_entropy": LossFormulas(
         "-y * log(y_hat)", "-y / y_hat", "softmax({z})", "(diag(y_hat) - y_hat^T y_hat)", _RESIDUAL
     ),
-    "poisson": LossFormulas("(y_hat - y * log(y_hat))", "(1 - y / y_hat)", "exp({z})", "y_hat", _RESIDUAL),
+    "poisson": LossFormulas("y_hat - y * log(y_hat)", "1 - y / y_hat", "exp({z})", "y_hat", _RESIDUAL),
 }
 # Those whose response is z itself: the loss, and its derivative.
 _OF_OUTPUTS = {
-    "squared_error": ("(y_hat - y)^2 / 2", "(y_hat - y)"),
+    "squared_error": ("(y_hat - y)^2 / 2", "y_hat - y"),
     "absolute_error": ("|y_hat - y|", "sign(y_hat - y)"),
     "huber": ("huber(y_hat - y)", "clip(y_hat - y, -{p}, {p})"),
     "quantile": (
         "(1 - {p}) * max(y_hat - y, 0) + {p} * max(y - y_hat, 0)",
-        "((1 - {p}) * [y_hat > y] - {p} * [y > y_hat])",
+        "(1 - {p}) * [y_hat > y] - {p} * [y > y_hat]",
     ),
 }
 
@@ -86,6 +86,21 @@ def of_loss(loss: Loss, z: str) -> LossFormulas:
     else:
         value, derivative = (part.format(p=f"{loss.parameter:g}") for part in _OF_OUTPUTS[loss.name])
     return LossFormulas(value, derivative, z, "1", derivative)
+
+
+def factor(formula: str) -> str:
+    """The formula as it stands in a product: a sum in parentheses."""
+    outside, inner = formula, ""
+    while outside != inner:
+        inner, outside = outside, re.sub(r"\([^()]*\)|\[[^][]*\]|\|[^|]*\|", "", outside)
+    return f"({formula})" if " + " in outside or " - " in outside else formula
+
+
+def scaled(formula: str, by: str) -> str:
+    """The product of a factor, which may be empty, and a formula; a minus comes first."""
+    if not by:
+        return formula
+    return f"-{by} * {factor(formula[1:])}" if formula.startswith("-") else f"{by} * {factor(formula)}"
 
 
 # -- written otherwise -------------------------------------------------------------------------------------------------

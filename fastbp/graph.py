@@ -184,22 +184,24 @@ class _Tracer:
 
     def _loss(self, z: Array, z_name: str) -> None:
         """L, y, y_hat and the logits."""
-        loss, s = self.net.loss_function, "s * " if self.scale_formula else ""
+        loss, s = self.net.loss_function, "s" if self.scale_formula else ""
         link = loss.link
         each, derivative = reference.sample_losses(self.net, self.y, z)
         formula = formulas.of_loss(loss, z_name)
+        of_response = formulas.scaled(formula.derivative, s)
         y_hat = reference.LINKS[link](z)
         delta = derivative() * self.scale
         of_y_hat = self._of_response(y_hat, z, derivative())
         index = "i" if self.net.n_outputs == 1 else "ik"
         self._add(
             "L", "loss", (each * self.scale[:, 0]).sum(), np.ones((), z.dtype),
-            operation=f"sum_{index} {s}{formula.value}", inputs=("y_hat", "y"), rule="dL/dL = 1",
+            operation=f"sum_{index} {formulas.factor(formulas.scaled(formula.value, s))}", inputs=("y_hat", "y"),
+            rule="dL/dL = 1",
         )  # fmt: skip
         self._add("y", "data", self.y, None, to="L")
         self._add(
             "y_hat", "value", y_hat, of_y_hat * self.scale, operation=formula.link, inputs=(z_name,), to="L",
-            rule=f"dL/dy_hat = {s}{formula.derivative}", local_formula=f"{s}{formula.derivative}",
+            rule=f"dL/dy_hat = {of_response}", local_formula=of_response,
             local=lambda: of_y_hat * self.scale,
         )  # fmt: skip
         if link == "identity":
@@ -210,7 +212,7 @@ class _Tracer:
                 if link == "softmax"
                 else f"{formula.link_derivative} * dL/dy_hat"
             )
-            rule = f"dL/d{z_name} = {by_link} = " + (f"{s}({formula.both})" if s else formula.both)
+            rule = f"dL/d{z_name} = {by_link} = " + formulas.scaled(formula.both, s)
         self._add(
             z_name, "value", z, delta, operation=self._sum_formula(len(self.net.layers) - 1),
             inputs=self._sum_inputs(len(self.net.layers) - 1), to="y_hat", rule=rule,
@@ -252,11 +254,10 @@ class _Tracer:
         """The sums of layer k - 1, whose activation's output has its gradient."""
         z, h = f"z{k}", self._into(k)
         _, derivative = formulas.of_activation(self.net.activations[k - 1], z, h)
-        factor = f"({derivative})" if " + " in derivative or " - " in derivative.replace("(1 - ", "") else derivative
         self._add(
             z, "value", layer.z, self.nodes[h].grad * layer.slope(), operation=self._sum_formula(k - 1),
-            inputs=self._sum_inputs(k - 1), to=h, rule=f"dL/d{z} = {factor} * dL/d{h}", local_formula=derivative,
-            local=layer.slope,
+            inputs=self._sum_inputs(k - 1), to=h, rule=f"dL/d{z} = {formulas.factor(derivative)} * dL/d{h}",
+            local_formula=derivative, local=layer.slope,
         )  # fmt: skip
 
     def _sum_formula(self, k: int) -> str:

@@ -135,6 +135,32 @@ def test_formulas_of_losses(loss):
     np.testing.assert_allclose(evaluated(parts.both, names), slope(), rtol=1e-9, atol=1e-12)
 
 
+def read(formula, names):
+    """The same of a formula whose names may be those of gradients."""
+    return evaluated(re.sub(r"dL/d(\w+)", r"grad_\1", formula), names)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("activation", activations.NAMES)
+@pytest.mark.parametrize("loss", losses.NAMES)
+def test_rules_are_read_as_what_they_give(loss, activation, weighted):
+    """Loss, dL/dy_hat and dL/dz of a graph, read as NumPy, are its numbers: no product takes a part of a sum."""
+    net = fastbp.MLP((3, 5, 2), activation=activation, loss=loss)
+    g = graph.trace(net, *some(net), sample_weight=np.arange(1.0, 8.0) if weighted else None, reduction="sum")
+    names = {name: node.value for name, node in g.nodes.items()} | {"s": g.scale[:, None]}
+    names |= {f"grad_{name}": node.grad for name, node in g.nodes.items()}
+    names["huber"] = lambda r: np.where(abs(r) <= 1, r * r / 2, abs(r) - 0.5)
+    sum_of, each = g["L"].operation.split(" ", 1)
+    assert sum_of == "sum_ik"
+    np.testing.assert_allclose(read(each, names).sum(), g["L"].value, rtol=1e-12)
+    assert formulas.factor(each) == each
+    definition = ", u" + g["h"].operation.partition(", u")[2] if ", u" in g["h"].operation else ""
+    for name in ("y_hat", "z1", *(["z2"] if loss != "cross_entropy" else [])):
+        for right in g[name].rule.split(" = ")[1:]:
+            got = read(right + (definition if name == "z1" else ""), names)
+            np.testing.assert_allclose(got, g[name].grad, rtol=1e-9, atol=1e-12)
+
+
 # -- the lecture's graph -----------------------------------------------------------------------------------------------
 
 NET = fastbp.MLP((2, 3, 1), bias=False)
@@ -206,7 +232,7 @@ def test_the_weight_of_a_sample(options, formula, of_second):
     assert (g.scale_formula, g.scale[1]) == (formula, of_second)
     assert (f"4 samples, s = {formula};" if formula else "4 samples; a") in g.table()
     step = g.explain("y_hat", sample=1).splitlines()[-2]
-    assert step.strip().startswith(f"= {of_second:g} * -(" if formula else "= -(")
+    assert step.strip().startswith(f"= -{of_second:g} * (" if formula else "= -(")
 
 
 @pytest.mark.parametrize(
