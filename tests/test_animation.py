@@ -50,6 +50,17 @@ def test_networks_of_every_kind(net, tmp_path):
     assert frames[0].shape[1] == (990 if net.n_inputs == 2 and net.n_outputs == 1 else 576)
 
 
+def test_a_legend_of_many_classes_is_not_cut_off(tmp_path):
+    """Below the last line of it there is white."""
+    net = fastbp.MLP((2, 4, 10), loss="cross_entropy")
+    y = np.arange(300) % 10
+    result = fastbp.train(net, net.init(0), X, y, steps=3, snapshots=[1, 3])
+    classes = [f"a name of class {i:02d} that is far too long" for i in range(10)]
+    for frame in frames_of(plot.animate(net, result, X, y, path=tmp_path / "film.gif", classes=classes)):
+        assert (frame[-4:, :500] == 255).all()
+        assert (frame[-80:, :500] < 255).any()
+
+
 @pytest.mark.parametrize(("path", "message"), [
     ("film.avi", "a film must end in .gif or .mp4; got film.avi"),
     pytest.param(

@@ -199,6 +199,46 @@ def test_the_legend_names_the_classes_and_markers_tell_them_apart():
     assert draw(NETWORKS["twelve classes"]).get_legend() is None
 
 
+def test_classes_that_share_a_colour_differ_in_their_marker():
+    """As many pairs of both as there are."""
+    assert len({(style.COLOURS[code % 8], style.marker(code)) for code in range(64)}) == 64
+
+
+LONG = [f"a name of class {i:02d} that is far too long" for i in range(10)]
+
+
+def parts_inside(figure, artists):
+    """Whether all of them lie within the figure, once it has been drawn."""
+    figure.canvas.draw()
+    edges = [artist.get_window_extent().extents for artist in artists]
+    return all((e[:2] >= -0.5).all() and (e[2:] <= np.array(figure.bbox.size) + 0.5).all() for e in edges)
+
+
+@pytest.mark.parametrize(("names", "shown"), [
+    (["cat", 7], ["cat", "7"]), (["x" * 20, "y"], ["x" * 20, "y"]),
+    (["x" * 20 + "1", "y"], ["x" * 11 + "…" + "x" * 7 + "1", "y"]),
+    ([*LONG[:2], "cat"], ["0: a name of c…too long", "1: a name of c…too long", "2: cat"]), (["a", "a"], ["a", "a"]),
+])  # fmt: skip
+def test_names_are_shortened_to_what_tells_them_apart(names, shown):
+    """Up to 20 characters as they are."""
+    assert style.class_names(names) == shown
+
+
+@pytest.mark.parametrize("name", ["one output", "three classes", "ten classes"])
+def test_long_names_leave_room_for_the_picture(name):
+    """Shown by their beginnings and ends, none over the edge, and the Axes keep most of the figure."""
+    net = MLP((2, 10, 10), loss="cross_entropy") if name == "ten classes" else NETWORKS[name]
+    ax = draw(net, classes=LONG[: classes_of(net)])
+    assert parts_inside(ax.figure, [ax.get_legend(), *ax.get_legend().get_texts()])
+    assert ax.get_legend().get_texts()[1].get_text().startswith("1: a name of c…too long (")
+    assert ax.get_position().size.min() > 0.6
+
+    y = np.arange(30) % classes_of(net)
+    ax = plot.confusion_matrix(y, y, classes=LONG[: classes_of(net)])
+    assert parts_inside(ax.figure, [ax.title, *ax.get_xticklabels(), *ax.get_yticklabels()])
+    assert ax.get_position().size.min() > 0.45
+
+
 def test_axes_that_are_given_are_used():
     """`ax=` is drawn on and returned, by both functions; without it every call makes a figure of its own."""
     from matplotlib.figure import Figure

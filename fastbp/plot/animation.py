@@ -42,10 +42,10 @@ def animate(
     has_boundary = boundary.can_be_drawn(net, plane)
     figure = Figure(figsize=(11.0, 5.4) if has_boundary else (6.4, 5.4), dpi=90)
     FigureCanvasAgg(figure)
-    start, width = (0.61, 0.37) if has_boundary else (0.14, 0.83)  # places found once; to look for them takes as long
+    start, width = (0.64, 0.34) if has_boundary else (0.14, 0.83)  # places found once; to look for them takes as long
     options = {"plane": plane, "standardise": standardise, "classes": classes, "names": names}
     inputs = np.asarray(x) if standardise is None else standardise.apply(np.asarray(x), np.float32)
-    steps = sorted(result.snapshots)
+    steps, bottom = sorted(result.snapshots), 0.16
     sizes = np.array([layers.gradient_sizes(net, result.snapshots[step], inputs, y) for step in steps])
     with tempfile.TemporaryDirectory(prefix="fastbp-film-") as folder:
         film = Path(folder) / f"film{path.suffix}"
@@ -54,8 +54,10 @@ def animate(
         for step in (*steps, *[steps[-1]] * (_LAST_FRAMES - 1)):
             figure.clear()
             if has_boundary:
-                left = figure.add_axes((0.06, 0.16, 0.47, 0.75))
+                left = figure.add_axes((0.06, bottom, 0.47, 0.91 - bottom))
                 boundary.decision_boundary(net, result.snapshots[step], x, y, ax=left, **options)
+                bottom += _cut_off(left)
+                left.set_position((0.06, bottom, left.get_position().width, 0.91 - bottom))
             upper = figure.add_axes((start, 0.55, width, 0.36))
             _draw_loss(upper, result.history, step)
             lower = figure.add_axes((start, 0.1, width, 0.36), sharex=upper)
@@ -66,6 +68,12 @@ def animate(
         with files.replacing(path) as file:
             file.write(film.read_bytes())
     return path
+
+
+def _cut_off(ax: Any) -> float:
+    """The share of the figure's height by which a legend below the Axes, of many classes, hangs over its edge."""
+    legend = ax.get_legend()
+    return 0.0 if legend is None else max(0.0, 0.01 - legend.get_window_extent().y0 / ax.figure.bbox.height)
 
 
 def _writer(path: Path, fps: float) -> Any:

@@ -38,14 +38,14 @@ def decision_boundary(
     plane : for more than two inputs. (i, j) are two features, the others stay at their means; "pca" is the plane
         through the mean in which the features, each divided by its deviation, vary most; points fall upright onto it.
     standardise : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
-    classes : names of the classes. names : of the features.
+    classes : names of the classes, of which 20 characters are shown. names : of the features.
     Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
     """
     n_classes = _check_classifier(net, plane)
     x, y = np.asarray(x), style.class_codes("y", y)
     view = _view(x, net.n_inputs, plane, names)
     ax = style.new_axes(6.4, 5.4) if ax is None else ax
-    classes = range(n_classes) if classes is None else classes
+    classes = style.class_names(range(n_classes) if classes is None else classes)
     if len(y) != len(x) or y.max() >= len(classes):
         raise InputError(
             f"y must hold a class code for each row of x, 0 to {len(classes) - 1}; got {len(y)} for {len(x)}"
@@ -198,7 +198,7 @@ def _draw_data(
         size = float(np.clip(4000 / len(flat), 7, 28))
         handles = []
         for code, (colour, label) in enumerate(zip(colours, labels, strict=True)):
-            look = {"c": colour, "marker": style.MARKERS[code % len(style.MARKERS)], "s": size}
+            look = {"c": colour, "marker": style.marker(code), "s": size}
             edges = {"edgecolors": "black", "linewidths": 0.3, "zorder": 2}
             handles.append(ax.scatter(flat[y == code, 0], flat[y == code, 1], label=label, **look, **edges))
     if len(classes) <= style.MAX_LEGEND:

@@ -18,7 +18,8 @@ def confusion_matrix(
 ) -> Any:
     """How many rows of each class (down) were taken for each class (across), shaded by the share of the row.
 
-    y, y_pred : (N,) class codes 0, 1, ..., such as `MLP.predict` gives. classes : their names.
+    y, y_pred : (N,) class codes 0, 1, ..., such as `MLP.predict` gives. classes : their names, of
+    which 20 characters are shown.
     """
     y, y_pred = style.class_codes("y", y), style.class_codes("y_pred", y_pred)
     if y.shape != y_pred.shape or not y.size:
@@ -28,16 +29,17 @@ def confusion_matrix(
         raise InputError(f"{n} classes were named, but codes go up to {max(y.max(), y_pred.max())}")
     counts = np.bincount(y * n + y_pred, minlength=n * n).reshape(n, n)
     share = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    names = style.class_names(range(n) if classes is None else classes)
+    longest = max(map(len, names))
     side = float(np.clip(0.55 * n + 2.0, 4.0, 9.0))
-    ax = style.new_axes(side + 0.8, side) if ax is None else ax
+    ax = style.new_axes(side + 0.8 + 0.07 * longest, side + 0.05 * longest) if ax is None else ax
     shading = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ax.figure.colorbar(shading, ax=ax, label="share of the class", fraction=0.046)
     if n <= _MAX_NUMBERS:
         for i, j in np.ndindex(n, n):
             colour = "white" if share[i, j] > 0.5 else "black"
             ax.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=colour, fontsize=8)
-    names = [str(name) for name in (range(n) if classes is None else classes)]
-    turned = {"rotation": 45, "ha": "right"} if max(map(len, names)) > 3 else {}
+    turned = {"rotation": 45, "ha": "right"} if longest > 3 else {}
     ax.set_xticks(range(n), names, **turned)
     ax.set_yticks(range(n), names)
     ax.set(xlabel="predicted", ylabel="true", title=title or f"{np.trace(counts) / counts.sum():.2%} right")

@@ -18,6 +18,8 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 MARKERS = "o^sDvP*X"
 DASHES = ("-", "--", ":", "-.")
 MAX_LEGEND = 10
+MAX_NAME = 20  # characters of a class's name that are shown
+_LINE = 72  # characters that a legend has room for in a line
 
 
 def new_axes(width: float, height: float) -> Any:
@@ -44,10 +46,25 @@ def paper() -> Any:
     return matplotlib.rcParams["axes.facecolor"]
 
 
+def marker(code: int) -> str:
+    """The marker of a class; classes that share a colour differ in it."""
+    return MARKERS[(code + code // len(COLOURS)) % len(MARKERS)]
+
+
 def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
     """A legend outside the axes, where it hides no data."""
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": min(4, len(handles)), "frameon": False}
+    longest = max(len(handle.get_label()) for handle in handles) + 6  # the handle and the gap
+    columns = min(len(handles), max(2, min(4, _LINE // longest)))
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": columns, "frameon": False}
     ax.legend(handles=handles, fontsize="small", **place, **options)
+
+
+def class_names(names: Sequence[Any]) -> list[str]:
+    """Names as text; of more than MAX_NAME characters beginning and end, with the code where these are not enough."""
+    whole = [str(name) for name in names]
+    texts = [text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}…{text[-8:]}" for text in whole]
+    same = len(set(texts)) < len(set(whole))
+    return [f"{code}: {text}" for code, text in enumerate(texts)] if same else texts
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:
