@@ -3,8 +3,10 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from scipy import sparse
 
 from fastbp import plot
 from fastbp.data import Standardise, spirals
@@ -263,13 +265,42 @@ def test_a_network_without_a_boundary_in_the_plane_is_refused(net, message):
     assert str(error.value).startswith(message)
 
 
-@pytest.mark.parametrize("x", [np.zeros((0, 2)), np.zeros((3, 3)), np.zeros(3)])
-def test_points_must_lie_in_the_plane(x):
-    """x of another shape, or without rows, is refused with its shape."""
-    net = NETWORKS["one output"]
+DRAWN_FROM_POINTS = {
+    "decision_boundary": lambda net, x: plot.decision_boundary(net, net.init(0), x, np.zeros(3, int)),
+    "activation_histograms": lambda net, x: plot.activation_histograms(net, net.init(0), x),
+    "weights": lambda net, x: plot.weights(net, net.init(0), x=x),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN_FROM_POINTS.values(), ids=DRAWN_FROM_POINTS)
+@pytest.mark.parametrize(("x", "message"), [
+    (np.zeros((0, 2)), "x must have shape (N, 2), one row a sample, one column a feature; got shape (0, 2), float64. "),
+    (np.zeros((3, 3)), "x must have shape (N, 2), one row a sample, one column a feature; got shape (3, 3), float64. "),
+    (np.zeros(3), "x must have shape (N, 2), one row a sample, one column a feature; got shape (3,), float64. "),
+    ([[0, 1], [2, np.nan], [3, 4]], "x must be finite; got nan at row 1, column 1. "),
+    ([["a", "b"], ["c", "d"], ["e", "f"]], "x must hold real numbers; got text, shape (3, 2), <U1. "),
+    (object(), "x must be an array of numbers; got "),
+])  # fmt: skip
+def test_points_must_be_finite_rows_of_inputs(draw, x, message):
+    """x of another shape, without rows, not finite or not of numbers is refused as everywhere else."""
     with pytest.raises(InputError) as error:
-        plot.decision_boundary(net, net.init(0), x, np.zeros(len(x), int))
-    assert str(error.value) == f"x must have shape (N, 2); got {x.shape}"
+        draw(NETWORKS["one output"], x)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("draw", DRAWN_FROM_POINTS.values(), ids=DRAWN_FROM_POINTS)
+@pytest.mark.parametrize(
+    "given", [sparse.csr_matrix, pd.DataFrame, np.ndarray.tolist, np.float32], ids=lambda f: f.__name__
+)
+def test_points_may_come_in_any_form(draw, given):
+    """A sparse matrix, a data frame, a list and float32 give the picture of the array."""
+    net, x = NETWORKS["one output"], np.array([[0.0, 1.0], [2.0, -1.5], [0.5, 0.0]])
+    pictures = []
+    for points in (given(x), x):
+        canvas = draw(net, points).figure.canvas
+        canvas.draw()
+        pictures.append(np.asarray(canvas.buffer_rgba()))
+    np.testing.assert_array_equal(*pictures)
 
 
 @pytest.mark.parametrize(("y", "message"), [

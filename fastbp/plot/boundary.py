@@ -42,7 +42,7 @@ def decision_boundary(
     Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
     """
     n_classes = _check_classifier(net, plane)
-    x, y = np.asarray(x), style.class_codes("y", y)
+    x, y = style.points(x, net.n_inputs), style.class_codes("y", y)
     view = _view(x, net.n_inputs, plane, names)
     ax = style.new_axes(6.4, 5.4) if ax is None else ax
     classes = style.class_names(range(n_classes) if classes is None else classes)
@@ -100,8 +100,6 @@ def _check_classifier(net: MLP, plane: Any) -> int:
 
 
 def _view(x: np.ndarray, n_inputs: int, plane: Any, names: Sequence[str] | None) -> _View:
-    if x.ndim != 2 or x.shape[1] != n_inputs or len(x) == 0:
-        raise InputError(f"x must have shape (N, {n_inputs}); got {x.shape}")
     names = [f"x{i + 1}" for i in range(n_inputs)] if names is None else names
     if plane is None:
         return _View(x, lambda points: points, names)

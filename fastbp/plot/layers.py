@@ -36,7 +36,8 @@ def weights(
     if net.n_inputs != 2:
         raise InputError(f"weights are drawn for two inputs, or for images with image_shape=(height, width); got {net}")
     ax = style.new_axes(5.6, 5.2) if ax is None else ax
-    low, high = (np.full(2, -1.2), np.full(2, 1.2)) if x is None else (np.min(x, axis=0), np.max(x, axis=0))
+    x = np.array([[-1.2, -1.2], [1.2, 1.2]]) if x is None else style.points(x, 2)
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
     margin = 0.06 * np.where(high > low, high - low, 1.0)
     low, high = low - margin, high + margin
     w = params.weights[0].T.astype(np.float64)
@@ -97,7 +98,7 @@ def activation_histograms(
     """
     if not net.activations:
         raise InputError(f"activations are those of hidden layers; got {net}")
-    x = np.asarray(x)
+    x = style.points(x, net.n_inputs)
     step = max(1, math.ceil(len(x) * max(net.layer_sizes[1:-1]) / _MAX_VALUES))
     layers = reference.forward_pass(net, params, x[::step])
     ax = style.new_axes(6.4, 4.2) if ax is None else ax

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import arrays
 from ..errors import InputError
 
 # Okabe and Ito (2008), Color Universal Design.
@@ -85,6 +86,15 @@ def diverging() -> Any:
 def extent(values: np.ndarray) -> float:
     """The largest magnitude, 1 where all are zero: the end of a symmetric scale."""
     return float(np.abs(values).max(initial=0.0)) or 1.0
+
+
+def points(x: Any, n_inputs: int) -> np.ndarray:
+    """Rows of inputs as a dense floating-point array (N, n_inputs), finite and at least one; InputError for others."""
+    x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
+    x = arrays.as_inputs(x, n_inputs, x.dtype if x.dtype == np.float32 else np.dtype(np.float64))
+    if arrays.first_bad_row(x) is not None:
+        raise arrays.not_finite_error("x", x)
+    return x
 
 
 def class_codes(name: str, values: Any) -> np.ndarray:
