@@ -50,7 +50,7 @@ class LiveView(Callback):
         chosen = np.random.default_rng(0).permutation(len(x))[:_SAMPLE]
         self._x, self._y, self._standardise = x[chosen], y[chosen], standardise
         self._region = boundary.region(x) if x.ndim == 2 and x.shape[1] == 2 else None
-        self._curves = _Curves()
+        self._curves = _Curves()  # of the run that is on
         self._taken_at = 0.0
         self._state = b"{}"
         self.data = b"{}" if self._region is None else self._points(classes)
@@ -79,7 +79,8 @@ class LiveView(Callback):
         self._server.server_close()
 
     def on_start(self, run: Run) -> None:
-        """The state before the first step."""
+        """The state before the first step; the curves of a run before are over."""
+        self._curves = _Curves()
         self._take(run, is_over=False)
 
     def on_progress(self, run: Run) -> None:

@@ -61,6 +61,14 @@ def test_the_state_is_that_of_the_run(watch):
     np.testing.assert_allclose(answers[[0, 0, -1, -1], [0, -1, 0, -1]], wanted, atol=0.51)
 
 
+def test_each_run_has_its_own_curves(watch):
+    """A view of a second run shows nothing of the first."""
+    view = watch(X, Y)
+    for steps in (30, 5):
+        fastbp.train(NET, NET.init(0), X, Y, steps=steps, callbacks=[view])
+    assert set(json.loads(view.state)["curves"]["step"]) == {0, 5}
+
+
 def test_the_data_are_a_sample(watch):
     """At most 1,000 rows, each with its class, the names as given."""
     data = json.loads(fetched(watch(X, Y, classes=["cat", "dog"]), "data"))
