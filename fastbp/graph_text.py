@@ -14,33 +14,33 @@ from .errors import InputError
 if TYPE_CHECKING:
     from .graph import Graph, Node
 
-SHOWN = 3  # numbers of a row in a derivation; the rest is left out
+SHOWN = 3  # numbers that are shown one by one; of more a few of a row, or the smallest and the largest
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def number(value: float) -> str:
-    """Four significant digits; what is a little less than 1 as its distance from it."""
+def number(value: float, digits: int = 4) -> str:
+    """So many significant digits; what is a little less than 1 as its distance from it."""
     value = float(value) + 0.0  # no -0
-    text = f"{value:.4g}"
+    text = f"{value:.{digits}g}"
     return f"(1 - {1 - value:.2g})" if text == "1" and value < 1 else text
 
 
-def summary(array: Any) -> str:
-    """A number; or the smallest and the largest of several."""
+def summary(array: Any, digits: int = 4) -> str:
+    """A number, a few in brackets; or the smallest and the largest of many."""
     array = np.asarray(array)
-    if array.size == 1:
-        return number(array.reshape(-1)[0])
-    return f"{number(array.min())} .. {number(array.max())}"
+    if array.size <= SHOWN:
+        return row(array, digits)
+    return f"{number(array.min(), digits)} .. {number(array.max(), digits)}"
 
 
-def row(values: np.ndarray) -> str:
+def row(values: np.ndarray, digits: int = 4) -> str:
     """A number, or numbers in brackets, the middle of many left out."""
     values = np.asarray(values).reshape(-1)
     if values.size == 1:
-        return number(values[0])
-    texts = [number(value) for value in values]
+        return number(values[0], digits)
+    texts = [number(value, digits) for value in values]
     if len(texts) > SHOWN + 1:
         texts = [*texts[: SHOWN - 1], "...", texts[-1]]
     return f"[{' '.join(texts)}]"
@@ -61,7 +61,7 @@ def table(graph: Graph) -> str:
     """One line a node, in the order of the forward pass."""
     lines = [("node", "operation", "shape", "value", "chain rule", "gradient")]
     for node in graph.nodes.values():
-        shape = " x ".join(map(str, node.shape)) or "1"
+        shape = shape_of(node)
         gradient = "" if node.grad is None else summary(node.grad)
         lines.append((node.name, node.operation or node.kind, shape, summary(node.value), node.rule, gradient))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -70,13 +70,19 @@ def table(graph: Graph) -> str:
     return "\n".join([*text, "", *_notes(graph)])
 
 
+def shape_of(node: Node) -> str:
+    """ "400 x 20"; "1" for the loss."""
+    return " x ".join(map(str, node.shape)) or "1"
+
+
+def samples(graph: Graph) -> str:
+    """How many there are, and what s is."""
+    many = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
+    return many + (f", s = {graph.scale_formula}" if graph.scale_formula else "")
+
+
 def _notes(graph: Graph) -> list[str]:
-    samples = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
-    of_s = f", s = {graph.scale_formula}" if graph.scale_formula else ""
-    return [
-        f"{graph.net}; {samples}{of_s}; a .. b: from the smallest to the largest",
-        agreement(graph),
-    ]
+    return [f"{graph.net}; {samples(graph)}; a .. b: from the smallest to the largest", agreement(graph)]
 
 
 def agreement(graph: Graph) -> str:

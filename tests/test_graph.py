@@ -201,6 +201,8 @@ def test_table():
     assert lines[0].split() == ["node", "operation", "shape", "value", "chain", "rule", "gradient"]
     assert [line.split()[0] for line in lines[2:11]] == list(lecture().nodes)
     assert re.fullmatch(r"z1 +x W1 +2 x 3 +-2\.25 \.\. 2\.5 .*", lines[4])
+    assert re.fullmatch(r"y +data +2 x 1 +\[1 0\]", lines[9])  # three numbers at most are shown one by one
+    assert re.fullmatch(r"W2 .* \[1 -2 0\.5\] .*", lines[6])
     assert lines[-2].startswith("2-3-1 sigmoid, binary_cross_entropy, no bias; 2 samples; a .. b")
     assert re.fullmatch(
         r"gradients are those of the compiled kernels, (bit for bit|up to \S+ of their norm)", lines[-1]

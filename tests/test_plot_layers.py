@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import fastbp
-from fastbp import graph, plot
+from fastbp import graph, graph_text, plot
 from fastbp.errors import InputError
 
 NET = fastbp.MLP((2, 6, 5, 1), activation=["tanh", "relu"])
@@ -46,7 +46,7 @@ def test_axes_that_are_given_are_used(draw, style):
 
 
 def test_the_graph_shows_every_node_value_and_gradient():
-    """A circle and a name each, an arrow for each edge, and both numbers beside it."""
+    """A circle, a name and a shape each, an arrow for each edge, and both numbers beside it."""
     from matplotlib.patches import Circle, FancyArrowPatch
 
     g = graph.trace(NET, PARAMS, X[:1], Y[:1])
@@ -55,10 +55,12 @@ def test_the_graph_shows_every_node_value_and_gradient():
     assert len([patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]) == len(g.edges)
     texts = [text.get_text() for text in ax.texts]
     assert {"$x$", "$W_{1}$", "$b_{3}$", r"$\hat{y}$", "$L$"} <= set(texts)
+    assert any(text.endswith("$\n1 x 6") for text in texts)
     for node in g.nodes.values():
         if node.taken_by:
-            assert fastbp.graph.graph_text.summary(node.value) in texts
-            assert node.grad is None or fastbp.graph.graph_text.summary(node.grad) in texts
+            assert graph_text.summary(node.value, 3) in texts
+            assert node.grad is None or graph_text.summary(node.grad, 3) in texts
+            assert any(text.split("\n")[-1] == graph_text.shape_of(node) for text in texts)
     centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)]
     assert min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for i, a in enumerate(centres) for b in centres[:i]) > 0.6
 

@@ -9,29 +9,32 @@ from .. import formulas, graph_text
 from ..graph import Graph, Node
 from . import style
 
-_COLUMN, _ROW = 2.3, 1.5  # inches between nodes
+_COLUMN, _ROW = 2.25, 1.5  # inches between nodes
 _RADIUS = 0.3
 _LONGEST = 34  # characters of a formula below its node
+_DIGITS = 3
+_SMALL = 9.5  # points
 
 
 def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None) -> Any:
     """Nodes as circles, on each edge the value that goes forward above and the gradient that comes back below.
 
-    Data and parameters stand below and above the chain x, z1, h, ..., L. Of an array the smallest and the largest
-    number. Values are blue, gradients orange and slanted, so that they differ in grey, too.
+    Data and parameters stand below and above the chain x, z1, h, ..., L; at each node its formula and its shape. Of an
+    array with more than three numbers the smallest and the largest. Values are blue, gradients orange and slanted, so
+    that they differ in grey, too.
     """
     places = _places(graph)
     n_columns = 1 + max(column for column, _ in places.values())
-    ax = style.new_axes(_COLUMN * n_columns, 2 * _ROW + 1.6) if ax is None else ax
+    ax = style.new_axes(_COLUMN * n_columns, 2 * _ROW + 1.8) if ax is None else ax
     at = {name: (_COLUMN * column, _ROW * row) for name, (column, row) in places.items()}
     for node in graph.nodes.values():
         _draw_node(ax, node, *at[node.name])
         if node.taken_by is not None:
             _draw_edge(ax, node, at[node.name], at[node.taken_by])
-    ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 0.8, _ROW + 0.6), aspect="equal")
+    ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 1.0, _ROW + 0.6), aspect="equal")
     ax.set_axis_off()
     _legend(ax, graph)
-    ax.set_title(f"{title or graph.net}: {graph_text.agreement(graph)}", fontsize=10)
+    ax.set_title(f"{title or graph.net}: {graph_text.agreement(graph)}", fontsize=11)
     return ax
 
 
@@ -55,13 +58,21 @@ def _draw_node(ax: Any, node: Node, x: float, y: float) -> None:
     ink, paper = style.ink(), style.paper()
     dash = ":" if node.kind in ("data", "parameter") else "-"
     ax.add_patch(Circle((x, y), _RADIUS, facecolor=paper, edgecolor=ink, linewidth=1.6, linestyle=dash, zorder=3))
-    ax.text(x, y, f"${formulas.symbol(node.name)}$", ha="center", va="center", fontsize=13, zorder=4)
+    ax.text(x, y, f"${formulas.symbol(node.name)}$", ha="center", va="center", fontsize=15, zorder=4)
+    below, small = y - _RADIUS - 0.08, {"fontsize": _SMALL, "zorder": 4}
     if node.kind == "loss":  # there is room on the left, and nothing goes on to the right
         formula = f"${formulas.latex(f'{node.name} = {node.operation}')}$"
-        ax.text(x + _RADIUS, y - _RADIUS - 0.3, formula, ha="right", va="top", fontsize=8, zorder=4)
+        ax.text(x + _RADIUS, below - 0.5, formula, ha="right", va="top", **small)
         _numbers(ax, node, x + _RADIUS + 0.08, y, "left")
-    elif 0 < len(node.operation) < _LONGEST:
-        ax.text(x, y - _RADIUS - 0.08, f"${formulas.latex(node.operation)}$", va="top", fontsize=7.5, zorder=4)
+        return
+    shape = graph_text.shape_of(node)
+    if y > 0:
+        ax.text(x, y + _RADIUS + 0.06, shape, ha="center", va="bottom", **small)
+    elif y < 0 or not node.operation:
+        ax.text(x, below, shape, ha="center", va="top", **small)
+    else:  # right of the arrow from the weights
+        formula = f"${formulas.latex(node.operation)}$\n" if len(node.operation) < _LONGEST else ""
+        ax.text(x - 0.05, below, f"{formula}{shape}", va="top", linespacing=1.4, **small)
 
 
 def _draw_edge(ax: Any, node: Node, start: tuple[float, float], end: tuple[float, float]) -> None:
@@ -80,16 +91,16 @@ def _draw_edge(ax: Any, node: Node, start: tuple[float, float], end: tuple[float
 
 def _numbers(ax: Any, node: Node, x: float, y: float, side: str) -> None:
     """The value, and the gradient below it."""
-    gap, common = 0.06 if side == "center" else 0.02, {"fontsize": 7.5, "zorder": 5, "ha": side}
-    ax.text(x, y + gap, graph_text.summary(node.value), color=style.BLUE, va="bottom", **common)
+    gap, common = 0.06 if side == "center" else 0.02, {"fontsize": _SMALL, "zorder": 5, "ha": side}
+    ax.text(x, y + gap, graph_text.summary(node.value, _DIGITS), color=style.BLUE, va="bottom", **common)
     if node.grad is not None:
         gradient = {"color": style.VERMILION, "fontstyle": "italic", "va": "top"}
-        ax.text(x, y - gap, graph_text.summary(node.grad), **gradient, **common)
+        ax.text(x, y - gap, graph_text.summary(node.grad, _DIGITS), **gradient, **common)
 
 
 def _legend(ax: Any, graph: Graph) -> None:
-    samples = "1 sample" if graph.n_samples == 1 else f"{graph.n_samples:,} samples"
-    x, y = -0.7, -_ROW - 0.62
-    ax.text(x, y, "values, forward", color=style.BLUE, fontsize=8)
-    ax.text(x + 1.25, y, "gradients dL/d., backward", color=style.VERMILION, fontsize=8, fontstyle="italic")
-    ax.text(x + 3.2, y, f"{samples}; a .. b: from the smallest to the largest", fontsize=8)
+    samples = graph_text.samples(graph)
+    x, y = -0.7, -_ROW - 0.9
+    ax.text(x, y, "values, forward", color=style.BLUE, fontsize=_SMALL)
+    ax.text(x + 1.4, y, "gradients dL/d., backward", color=style.VERMILION, fontsize=_SMALL, fontstyle="italic")
+    ax.text(x + 3.6, y, f"{samples}; a .. b: from the smallest to the largest", fontsize=_SMALL)
