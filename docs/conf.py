@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import docstrings
 from docutils.nodes import SkipNode
-from docutils.utils.math.latex2mathml import tex2mathml
+from latex2mathml.converter import convert
 
 import fastbp
 
@@ -46,13 +46,13 @@ warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive", 
 
 def inline_math(translator, node):
     """A formula in a line, as MathML: browsers draw it themselves, and the pages load nothing from elsewhere."""
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(convert(node.astext()))
     raise SkipNode
 
 
 def block_math(translator, node):
     """A formula of its own."""
-    translator.body.append(tex2mathml(node.astext(), as_block=True))
+    translator.body.append(convert(node.astext(), display="block"))
     raise SkipNode
 
 

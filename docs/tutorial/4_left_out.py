@@ -2,7 +2,7 @@ r"""
 What the slides leave out
 =========================
 
-Three things that go wrong when their formulas are typed in as printed.
+What goes wrong when their formulas are typed in as printed, and what a network without biases cannot do.
 """
 
 import matplotlib.pyplot as plt
@@ -68,11 +68,40 @@ ax.legend()
 assert curves["W - a grad"][-1] < curves["a grad, as printed"][-1] < curves["W + a grad"][-1]
 
 # %%
+# A parenthesis that moves
+# ------------------------
+#
+# Some slides have ``h.T @ (p * (1 - p)) * grad`` where ``h.T @ (p * (1 - p) * grad)`` is meant. The product of matrices
+# then comes first, and has the shape of :math:`W_2`, the gradient that of :math:`\hat y`: most numbers of samples give
+# an error. Only with one sample, or by chance, do the shapes fit; with as many samples as hidden units the result has
+# the shape of the gradient, and is none. Shapes alone do not show that a formula is right; a check against
+# differences, as ``fastbp.check_grad`` does, would.
+
+for n in (400, 100):
+    rows, targets = x[:n].astype(np.float64), y[:n, None]
+    params = net.init(rng=0, dtype=np.float64)
+    h = fastbp.sigmoid(rows @ params.weights[0])
+    p = fastbp.sigmoid(h @ params.weights[1])
+    grad = -(targets / p - (1 - targets) / (1 - p))
+    right = h.T @ (p * (1 - p) * grad)
+    try:
+        wrong = h.T @ (p * (1 - p)) * grad
+        cosine = (right * wrong).sum() / (np.linalg.norm(right) * np.linalg.norm(wrong))
+        length = np.linalg.norm(wrong) / np.linalg.norm(right)
+        print(f"{n} samples: {length:.1f} times as long as the gradient, cosine of the angle between them {cosine:.2f}")
+    except ValueError as error:
+        print(f"{n} samples: {error}")
+
+# %%
+# Two more slips can be seen at once: :math:`W_2` is printed as 2 x 100, and is 100 x 1; and the loss is printed at step
+# 0, before it was computed.
+
+# %%
 # No bias, and the symmetry that comes of it
 # ------------------------------------------
 #
 # Since :math:`\sigma(-z) = 1 - \sigma(z)`, a network without biases has :math:`z_2(-x) = \sum W_2 - z_2(x)`: what it
-# says of a point fixes what it says of the mirror image. Two spirals that are mirror images suit it; a disc around the
+# says of a point fixes what it says of its mirror image. Two spirals that are mirror images suit it; a disc around the
 # origin it can never learn. With biases it can.
 
 rng = np.random.default_rng(0)
