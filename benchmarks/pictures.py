@@ -52,7 +52,7 @@ def film() -> float:
 
 
 def live_cost() -> float:
-    """What a training run costs more in a live view that a page asks twice a second: a share of its time.
+    """What a training run costs more in a live view that a page asks four times a second: a share of its time.
 
     Both in one process by turns, as two processes differ by more.
     """
@@ -79,7 +79,7 @@ _PAGE = """
 import sys, time, urllib.request
 while True:  # until nobody answers
     urllib.request.urlopen(sys.argv[1]).read()
-    time.sleep(0.5)
+    time.sleep(0.25)
 """
 
 

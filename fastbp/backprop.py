@@ -24,6 +24,7 @@ from .parameters import Parameters, check_dtype
 from .workspace import Batch, Workspace, pool
 
 _NO_LABELS = np.empty(0, np.int64)
+_WITHOUT_TARGETS = object()  # not None, which may be a user's y
 
 
 # -- public functions ------------------------------------------------------------------------------------------------
@@ -186,13 +187,15 @@ class Data:
 
     __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
 
-    def __init__(self, net: MLP, params: Parameters, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    def __init__(
+        self, net: MLP, params: Parameters, x: Any, y: Any = _WITHOUT_TARGETS, sample_weight: Any = None
+    ) -> None:  # fmt: skip
         self.vector = vector = _vector_of(net, params)
         dtype = vector.dtype
         self.x = x = csr.as_inputs(x, net.n_inputs, dtype)
         self.stored = x.stored_per_row if type(x) is CSR else 0
         self.nothing = empty = vector[:0]
-        self.y = y = empty if y is None else arrays.as_targets(y, net, len(x), dtype)
+        self.y = y = empty if y is _WITHOUT_TARGETS else arrays.as_targets(y, net, len(x), dtype)
         self.sample_weight = empty
         if sample_weight is not None:
             self.sample_weight = arrays.as_sample_weight(sample_weight, len(x), dtype)

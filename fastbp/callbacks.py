@@ -70,30 +70,40 @@ class Callback:
     def on_end(self, run: Run) -> bool | None:
         """After the last step, also where the run was stopped; not after an error."""
 
+    def on_error(self, run: Run, error: BaseException) -> bool | None:
+        """Where the run diverges, fails or is interrupted, before the error goes on to the caller."""
+
 
 class Callbacks:
     """Several callbacks as one."""
 
     def __init__(self, callbacks: Sequence[Any]) -> None:
+        self._by_event: dict[str, list[Any]] = {name: [] for name in _METHODS}
         for callback in callbacks:
-            if not (callable(callback) or any(hasattr(callback, name) for name in _METHODS)):
-                raise InputError(
-                    f"a callback must be a function of the run or have one of {', '.join(_METHODS)}; got {callback!r}"
-                )
-        self._by_event = {name: [_method(c, name) for c in callbacks if _method(c, name)] for name in _METHODS}
+            self.add(callback)
+
+    def add(self, callback: Any) -> None:
+        """One more; InputError for what is none."""
+        if not (callable(callback) or any(hasattr(callback, name) for name in _METHODS)):
+            raise InputError(
+                f"a callback must be a function of the run or have one of {', '.join(_METHODS)}; got {callback!r}"
+            )
+        for name, methods in self._by_event.items():
+            if method := _method(callback, name):
+                methods.append(method)
 
     def has(self, name: str) -> bool:
         """Whether any callback wants to hear of an event."""
         return bool(self._by_event[name])
 
-    def call(self, name: str, run: Run) -> None:
+    def call(self, name: str, run: Run, *what: Any) -> None:
         """Tell all that want to hear of it."""
         for callback in self._by_event[name]:
-            if callback(run) is True:
+            if callback(run, *what) is True:
                 run.stop()
 
 
-_METHODS = ("on_start", "on_step", "on_progress", "on_epoch", "on_end")
+_METHODS = ("on_start", "on_step", "on_progress", "on_epoch", "on_end", "on_error")
 
 
 def _method(callback: Any, name: str) -> Any:

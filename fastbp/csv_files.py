@@ -170,18 +170,18 @@ def write_predictions(
     probability: np.ndarray | None = None,
     classes: np.ndarray | None = None,
 ) -> None:
-    """A CSV file with a row for each prediction, whole or not there at all; see `Predictions`."""
-    with Predictions(path, classes) as file:
-        file.add(prediction, probability)
-
-
-class Predictions:
-    """A CSV file of predictions that grows block by block, as a context; whole in the end, or not there at all.
+    """A CSV file with a row for each prediction, whole or not there at all.
 
     prediction : (N,) labels or numbers -> column `prediction`; (N, k) -> `prediction_0`, `prediction_1`, ...
     probability : (N, n_classes), or (N,) or (N, 1) for the second of two classes -> a column `probability_<class>` for
         each of `classes`. Floats are written with the digits that give the same value back.
     """
+    with Predictions(path, classes) as file:
+        file.add(prediction, probability)
+
+
+class Predictions:
+    """What `write_predictions` writes, growing block by block, as a context; whole in the end, or not there at all."""
 
     def __init__(self, path: str | os.PathLike[str], classes: np.ndarray | None = None) -> None:
         self.path, self.classes, self.n_rows = Path(path), classes, 0

@@ -43,7 +43,7 @@ class Optimizer:
     def update(self, vector: np.ndarray, grad: np.ndarray, state: OptimizerState) -> None:
         """One step: writes `vector` (n,) and `state`, reads `grad` (n,) of the same dtype.
 
-        ArithmeticError does not come of it: what is not finite is found by `fastbp.train`.
+        Numbers that are not finite raise nothing here; `fastbp.train` finds them.
         """
         state.check(self, vector, grad)
         kernel_of(vector.dtype)(state.record, self.constants(state.step, 1, state.scale)[0], vector, grad)

@@ -9,7 +9,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from . import config_file, optim, plot
 from .callbacks import Run
@@ -21,9 +21,6 @@ from .parameters import Parameters
 from .preparing import Prepared, Rows, prepare
 from .progress import Silence, display
 from .runs import RunFolder
-
-if TYPE_CHECKING:
-    from .live import LiveView
 
 _N_SCORED = 20  # epochs whose scores are taken, evenly spaced
 _HOW_TO_GET_PICTURES = 'no pictures without matplotlib; to get them: pip install "fastbp[plot]"'
@@ -91,7 +88,6 @@ class Session:
         self.scores: dict[int, dict[str, float]] = {}
         self.values: dict[str, float] = {}
         self.snapshots: dict[int, Parameters] = {}
-        self.view: LiveView | None = None
 
     @contextlib.contextmanager
     def checkpoints(self) -> Any:
@@ -111,14 +107,15 @@ class Session:
         from .live import LiveView
 
         train, task = self.ready.train, self.ready.task
-        self.view = LiveView(
+        view = LiveView(
             train.original, train.y, port=self.args.live, standardise=task.inputs, classes=task.classes
         )  # fmt: skip
-        screen.say(f"watch it at {self.view.url}")
+        screen.say(f"watch it at {view.url}")
+        self.ready.training.callbacks.add(view)
         try:
             yield
         finally:
-            self.view.close()
+            view.close()
 
     def follow(self, screen: Silence) -> None:
         """Make the steps; take scores and pictures at some."""
@@ -128,8 +125,6 @@ class Session:
         scored = {*snapshots, *range(every, n_steps + 1, every)}
         for run in ready.training.advance(n_steps, scored):
             screen.step(run)
-            if self.view is not None:
-                self.view.on_progress(run)
             if run.step in scored or run.stopped:
                 self._evaluate(run, screen)
             if run.step in snapshots and self.pictures and self.boundaries:

@@ -108,7 +108,8 @@ class Training:
         n_threads: int | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(params, Parameters) or params.net.layers != net.layers:
-            raise InputError(f"params must be those of {net}, as net.init() returns; got {params!r}")
+            got = repr(params) if isinstance(params, Parameters) else type(params).__name__
+            raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
         self.net, self.params, self.n_threads = net, params.copy(), n_threads
         self.state = options.as_state(optimizer, opt_state, self.params)
         self.settings = {
@@ -217,9 +218,12 @@ class Training:
                     if self._checkpoints is not None and self._checkpoints.is_due:
                         self._write_checkpoint()
                 self._finish()
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
-                if self._checkpoints is not None and not self._is_finished:
+            except BaseException as error:
+                is_from_outside = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+                if is_from_outside and self._checkpoints is not None and not self._is_finished:
                     self._write_checkpoint()
+                if not isinstance(error, GeneratorExit):
+                    self.callbacks.call("on_error", run, error)
                 raise
             finally:
                 self.descent.close()

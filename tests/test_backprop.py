@@ -130,6 +130,13 @@ REFUSED = {
         "x must be finite; got nan at row 7, column 1. Drop such rows or fill in the values",
     ),
     "NaN in y": (lambda p, x, y: NET.value_and_grad(p, x, nan_at(y, 3)), "row 3"),
+    **{
+        f"no y for {call}": (
+            lambda p, x, y, call=call: getattr(NET, call)(p, x, None),
+            "y must be an array of numbers; got NoneType",
+        )
+        for call in ("loss", "value_and_grad", "input_grad")
+    },
     "y out of range": (lambda p, x, y: NET.value_and_grad(p, x, y * 0 + 2), "row 0"),
     "parameters of another network": (
         lambda p, x, y: NET.value_and_grad(DEEP.init(0), x, y),

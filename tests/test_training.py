@@ -337,7 +337,10 @@ def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
      "early stopping watches 'auc', which is no column of the history: epoch, step, loss, data_loss, learning_rate, "
      "seconds"),
     ({"callbacks": [3], "epochs": 1},
-     "a callback must be a function of the run or have one of on_start, on_step, on_progress, on_epoch, on_end; got 3"),
+     "a callback must be a function of the run or have one of on_start, on_step, on_progress, on_epoch, on_end, "
+     "on_error; got 3"),
+    ({"params": np.ones(3), "epochs": 1},
+     "params must be those of 2-20-1 sigmoid, binary_cross_entropy, no bias, as net.init() returns; got ndarray"),
     ({"opt_state": 3, "epochs": 1}, "opt_state must be that of a TrainResult; got int"),
     ({"resume": True, "epochs": 1}, "resume=True needs checkpoint=, the folder to go on from"),
 ])  # fmt: skip
@@ -347,7 +350,7 @@ def test_senseless_arguments_are_refused(options, message):
     x, y = make_data(net)
     length = {} if {"epochs", "steps"} & set(options) or not options else {"epochs": 1}
     with pytest.raises(InputError) as error:
-        fastbp.train(net, net.init(0), x, y, **length, **options)
+        fastbp.train(net, **{"params": net.init(0), "x": x, "y": y} | length | options)
     assert str(error.value) == message
 
 
