@@ -1,13 +1,17 @@
 """From docstrings, which are plain text, to reStructuredText.
 
-A paragraph is text, a line "name : what it is" begins an entry of a list, what is indented below neither is kept as it
-stands, and so are examples. `Names` in backquotes become code.
+A paragraph is text; "name : what it is" begins an entry of a list, in a line of its own or after a full stop or
+semicolon. What is indented and no entry's text, what stands in columns, and examples are kept as they are. `Names` in
+backquotes become code.
 """
 
 import re
 
-_ENTRY = re.compile(r"(?P<names>[A-Za-z_*][\w*.\[\]]*(?:,? (?:and |or )?[\w*.\[\]]+)*) : (?P<text>.*)")
-_HEADING = re.compile(r"-{4,}$")
+_NAMES = r"[A-Za-z_*][\w*\[\]]*(?:(?:, | and | or )[\w*\[\]]+)*"
+_ENTRY = re.compile(rf"(?P<names>{_NAMES}) :(?: (?P<text>.*))?")
+_BETWEEN_ENTRIES = re.compile(rf"(?<=[.;]) (?={_NAMES} :(?: |$))")
+_HEADING = re.compile(r"-{4,}")
+_COLUMNS = re.compile(r"\S {2,}\S")
 
 
 def to_rst(app, what, name, obj, options, lines):
@@ -17,34 +21,40 @@ def to_rst(app, what, name, obj, options, lines):
 
 def _converted(lines):
     """Lines of reStructuredText."""
-    kind = ""  # of what the line before belongs to: "text", "entry", "literal" or "example"
+    kind = margin = ""  # of what the line before belongs to: "text", "entry", "literal" or "example"
     for number, line in enumerate(lines):
-        text, indent = line.strip(), len(line) - len(line.lstrip())
-        entry = _ENTRY.fullmatch(text) if not indent else None
+        text, is_indented = line.strip(), line.startswith(" ")
         if not text:
-            kind = kind if kind == "literal" else ""
+            kind, margin = (kind, margin) if kind == "literal" else ("", "")
             yield ""
-        elif _HEADING.match(text) or (number + 1 < len(lines) and _HEADING.match(lines[number + 1].strip())):
-            kind = ""  # "Parameters": that they are is seen
+        elif _is_heading(lines, number):
+            kind = ""
         elif text.startswith(">>>") or kind == "example":
             kind = "example"
             yield line
-        elif entry:
-            yield from ["", f"``{entry['names']}``", f"    {_inline(entry['text'])}"]
-            kind = "entry"
-        elif kind == "entry":
-            yield f"    {_inline(text)}"
-        elif indent:
+        elif is_indented and (kind in ("", "text", "literal") or _COLUMNS.search(text)):
             if kind != "literal":
-                yield from ["", ".. code-block:: text", ""]
+                margin = "    " if kind == "entry" else ""
+                yield from ["", f"{margin}.. code-block:: text", ""]
             kind = "literal"
-            yield f"    {line}"
+            yield f"{margin}    {line}"
         else:
-            if kind == "literal":
-                yield ""
-            kind = "text"
-            yield _inline(text)
+            for part in _BETWEEN_ENTRIES.split(text) if kind != "text" else [text]:
+                entry = _ENTRY.fullmatch(part)
+                if entry:
+                    kind = "entry"
+                    yield from ["", f"``{entry['names']}``"]
+                elif kind != "entry":
+                    kind = "text"
+                what = (entry["text"] or "") if entry else part
+                if what:
+                    yield ("    " if kind == "entry" else "") + _inline(what.removesuffix(";"))
     yield ""
+
+
+def _is_heading(lines, number):
+    """Whether a line is "Parameters" or the dashes below it; that they are parameters is seen."""
+    return any(_HEADING.fullmatch(line.strip()) for line in lines[number : number + 2])
 
 
 def _inline(text):
