@@ -254,7 +254,11 @@ def _add_graph(commands: argparse._SubParsersAction) -> None:
         help="as `fastbp train` wrote it; default: its default",
     )
     parser.add_argument("--data", metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder; default: two spirals")
-    parser.add_argument("--row", type=_natural, default=0, metavar="N", help="of the file, counted from 0; default 0")
+    parser.add_argument(
+        "--row", type=_natural, default=0, metavar="N",
+        help="of the file, counted from 0 below the header; of the spirals one of the million points that "
+        "`fastbp train` makes by default, 0 to 999999; default 0",
+    )  # fmt: skip
     parser.add_argument("--target", metavar="NAME", help="column with the right answer; default: as in training")
     parser.add_argument("--explain", metavar="NODE", help="derive the gradient of a node, such as W1, with its numbers")
     parser.add_argument("--out", metavar="FILE", help="write the picture (.png, .svg, .pdf), or .dot, .json, .tex")

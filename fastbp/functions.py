@@ -25,7 +25,8 @@ _TOLERANCE = 1e-6
 class Named:
     """A function by its name in a table, with its parameter where it has one; or of the user's own, with a derivative.
 
-    value, derivative : functions of n_arguments numbers. InputError if they are not elementwise or the derivative is
+    value, derivative : functions of n_arguments numbers; their name stands in formulas, and must be an identifier of
+    ASCII letters, digits and _. InputError if they are not elementwise or the derivative is
     not that of the value in its last argument; check=False leaves that test out.
     """
 
@@ -45,6 +46,11 @@ class Named:
         if not self.is_custom:
             return
         kind = type(self).__name__
+        if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()):
+            raise InputError(
+                f"{kind}(name, ...) needs a name of ASCII letters, digits and _ that begins with no digit; "
+                f"got {self.name!r}"
+            )
         if self.name in self.names:
             raise InputError(f"{self.name} is the name of a built-in {kind.lower()}; give yours another")
         if check:

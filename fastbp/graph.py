@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from . import formulas, graph_text, reference
+from . import formulas, functions, graph_text, reference
+from .activations import Activation
 from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
@@ -28,7 +29,7 @@ from .parameters import Parameters
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """A node: what it is computed from, its value, and how the gradient comes to it from the node that takes it.
 
@@ -48,7 +49,7 @@ class Node:
     value: Array = field(repr=False)
     grad: Array | None = field(repr=False)
     upstream: Array | None = field(repr=False)
-    _local: Callable[[], Array] | None = field(repr=False)
+    _local: Array | Callable[[], Array] | None = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,15 +62,17 @@ class Node:
 
         None for the loss and the targets. Of a softmax (N, K, K), the Jacobian of each sample.
         """
-        return None if self._local is None else self._local()
+        with np.errstate(all="ignore"):
+            return self._local() if callable(self._local) else self._local
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes by name, in the order of the forward pass; `backward` names them in the order of the backward pass.
 
+    Everything as it was when it was traced: what becomes of params, x and y later changes nothing.
     scale : (N,) what the loss of each sample is multiplied by, scale_formula its formula, "" for 1.
-    difference : between the gradients here and those of the kernels, relative to their norm.
+    difference : between the gradients here and those of the kernels, relative to their norm; NaN if they overflow.
     """
 
     net: MLP
@@ -84,6 +87,11 @@ class Graph:
     def edges(self) -> list[tuple[str, str]]:
         """(source, target) pairs."""
         return [(name, node.name) for node in self.nodes.values() for name in node.inputs]
+
+    @property
+    def definitions(self) -> list[str]:
+        """Of functions in the formulas that are not common knowledge, such as "Phi(z) = (1 + erf(z / sqrt(2))) / 2"."""
+        return formulas.definitions((*self.net.activations, self.net.loss_function))
 
     def __getitem__(self, name: str) -> Node:
         """The node of that name; InputError names those there are."""
@@ -100,7 +108,7 @@ class Graph:
         return graph_text.explain(self, name, sample)
 
     def latex(self) -> str:
-        """All formulas, forward and backward, as an align* environment."""
+        """All formulas, forward and backward, and what defines their functions, as an align* environment."""
         return graph_text.latex(self)
 
     def to_dot(self) -> str:
@@ -108,7 +116,10 @@ class Graph:
         return graph_text.dot(self)
 
     def to_json(self, *, max_values: int = 1000) -> str:
-        """All of it as JSON; of arrays with more values than max_values only shape, smallest, largest and norm."""
+        """All of it as JSON; of arrays with more values than max_values only shape, smallest, largest and norm.
+
+        Numbers that JSON does not know, NaN and the infinities, are null.
+        """
         return graph_text.json_of(self, max_values)
 
 
@@ -122,8 +133,11 @@ def trace(
     infinite; the gradient of the logits is computed without it, as s (y_hat - y).
     Source: CS231n, discussion section "Backpropagation", 14 April 2023.
     """
+    if not isinstance(net, MLP):
+        raise InputError(f"net must be a fastbp.MLP; got {type(net).__name__}")
     _, gradient = net.value_and_grad(params, x, y, sample_weight=sample_weight, reduction=reduction)
-    return _Tracer(net, params, x, y, sample_weight, reduction).graph(gradient)
+    with np.errstate(all="ignore"):  # what overflows is seen in the numbers
+        return _Tracer(net, params.copy(), x, y, sample_weight, reduction).graph(gradient)
 
 
 class _Tracer:
@@ -131,7 +145,8 @@ class _Tracer:
 
     def __init__(self, net: MLP, params: Parameters, x: Any, y: Any, weight: Any, reduction: str) -> None:
         self.net, self.params = net, params
-        self.x = np.asarray(x.toarray() if hasattr(x, "toarray") else x, params.dtype)
+        is_sparse = hasattr(x, "toarray")
+        self.x = x.toarray().astype(params.dtype, copy=False) if is_sparse else np.array(x, params.dtype)
         self.y = reference.targets(net, y, (len(self.x), net.n_outputs)).astype(params.dtype)
         self.scale = reference.sample_scale(weight, reduction, self.y)[:, None]
         given = {"mean": "w / sum(w)", "sum": "w"} if weight is not None else {"mean": "1 / N", "sum": ""}
@@ -149,11 +164,10 @@ class _Tracer:
                 self._activation(k, layers[k - 1])
         backward = tuple(self.nodes)
         own = np.concatenate([self.nodes[name].grad.ravel() for name in self._parameters()])
-        norm = np.linalg.norm(gradient.vector)
-        difference = float(np.linalg.norm(own - gradient.vector) / norm) if norm else float(np.linalg.norm(own))
         return Graph(
             net, len(self.x), self.scale[:, 0], self.scale_formula,
-            {name: self.nodes[name] for name in self._forward()}, tuple(n for n in backward if n != "y"), difference,
+            {name: self.nodes[name] for name in self._forward()}, tuple(n for n in backward if n != "y"),
+            _difference(own, gradient.vector),
         )  # fmt: skip
 
     def _parameters(self) -> list[str]:
@@ -175,7 +189,7 @@ class _Tracer:
     def _add(
         self, name: str, kind: str, value: Array, grad: Array | None, *, operation: str = "",
         inputs: tuple[str, ...] = (), to: str | None = None, rule: str = "", local_formula: str = "",
-        local: Callable[[], Array] | None = None,
+        local: Array | Callable[[], Array] | None = None,
     ) -> None:  # fmt: skip
         upstream = None if to is None or grad is None else self.nodes[to].grad
         self.nodes[name] = Node(
@@ -191,7 +205,7 @@ class _Tracer:
         of_response = formulas.scaled(formula.derivative, s)
         y_hat = reference.LINKS[link](z)
         delta = derivative() * self.scale
-        of_y_hat = self._of_response(y_hat, z, derivative())
+        of_y_hat = self._of_response(y_hat, z, derivative()) * self.scale
         index = "i" if self.net.n_outputs == 1 else "ik"
         self._add(
             "L", "loss", (each * self.scale[:, 0]).sum(), np.ones((), z.dtype),
@@ -200,9 +214,8 @@ class _Tracer:
         )  # fmt: skip
         self._add("y", "data", self.y, None, to="L")
         self._add(
-            "y_hat", "value", y_hat, of_y_hat * self.scale, operation=formula.link, inputs=(z_name,), to="L",
-            rule=f"dL/dy_hat = {of_response}", local_formula=of_response,
-            local=lambda: of_y_hat * self.scale,
+            "y_hat", "value", y_hat, of_y_hat, operation=formula.link, inputs=(z_name,), to="L",
+            rule=f"dL/dy_hat = {of_response}", local_formula=of_response, local=of_y_hat,
         )  # fmt: skip
         if link == "identity":
             rule = f"dL/d{z_name} = dL/dy_hat"
@@ -216,7 +229,7 @@ class _Tracer:
         self._add(
             z_name, "value", z, delta, operation=self._sum_formula(len(self.net.layers) - 1),
             inputs=self._sum_inputs(len(self.net.layers) - 1), to="y_hat", rule=rule,
-            local_formula=formula.link_derivative, local=lambda: _link_derivative(link, y_hat, z),
+            local_formula=formula.link_derivative, local=functools.partial(_link_derivative, link, y_hat, z),
         )  # fmt: skip
 
     def _of_response(self, y_hat: Array, z: Array, of_z: Array) -> Array:
@@ -235,29 +248,30 @@ class _Tracer:
         delta, w = self.nodes[z].grad, self.params.weights[k]
         self._add(
             weights, "parameter", w, a.T @ delta, to=z, rule=f"dL/d{weights} = {into}^T dL/d{z}",
-            local_formula=f"{into}^T", local=lambda: a.T,
+            local_formula=f"{into}^T", local=a.T,
         )  # fmt: skip
         if self.net.bias:
             biases = f"b{k + 1}"
             self._add(
                 biases, "parameter", self.params.biases[k], delta.sum(axis=0), to=z,
-                rule=f"dL/d{biases} = sum_i dL/d{z}", local_formula="1", local=lambda: np.ones(w.shape[1], w.dtype),
+                rule=f"dL/d{biases} = sum_i dL/d{z}", local_formula="1", local=np.ones(w.shape[1], w.dtype),
             )  # fmt: skip
         how = {"to": z, "rule": f"dL/d{into} = dL/d{z} {weights}^T", "local_formula": f"{weights}^T"}
         if k == 0:
-            self._add("x", "data", a, delta @ w.T, local=lambda: w.T, **how)
+            self._add("x", "data", a, delta @ w.T, local=w.T, **how)
             return
         value, _ = formulas.of_activation(self.net.activations[k - 1], f"z{k}", into)
-        self._add(into, "value", a, delta @ w.T, operation=value, inputs=(f"z{k}",), local=lambda: w.T, **how)
+        self._add(into, "value", a, delta @ w.T, operation=value, inputs=(f"z{k}",), local=w.T, **how)
 
     def _activation(self, k: int, layer: reference.Layer) -> None:
         """The sums of layer k - 1, whose activation's output has its gradient."""
         z, h = f"z{k}", self._into(k)
-        _, derivative = formulas.of_activation(self.net.activations[k - 1], z, h)
+        activation = self.net.activations[k - 1]
+        _, derivative = formulas.of_activation(activation, z, h)
         self._add(
             z, "value", layer.z, self.nodes[h].grad * layer.slope(), operation=self._sum_formula(k - 1),
             inputs=self._sum_inputs(k - 1), to=h, rule=f"dL/d{z} = {formulas.factor(derivative)} * dL/d{h}",
-            local_formula=derivative, local=layer.slope,
+            local_formula=derivative, local=functools.partial(_slope, activation, layer.z),
         )  # fmt: skip
 
     def _sum_formula(self, k: int) -> str:
@@ -271,6 +285,20 @@ def _quotient(y: Array, p: Array) -> Array:
     """y / p, 0 where y is."""
     with np.errstate(divide="ignore"):
         return np.divide(y, p, out=np.zeros_like(p), where=y != 0)
+
+
+def _difference(own: Array, wanted: Array) -> float:
+    """|own - wanted| / |wanted|; |own| if nothing is wanted."""
+    largest = np.abs(wanted).max() or 1.0  # whose square may overflow
+    own, wanted = own / largest, wanted / largest
+    return float(np.linalg.norm(own - wanted) / (np.linalg.norm(wanted) or 1.0))
+
+
+def _slope(activation: Activation, z: Array) -> Array:
+    """a'(z)."""
+    if activation.is_custom:
+        return functions.apply(activation.derivative, z)
+    return reference.ACTIVATIONS[activation.name](z, activation.parameter)[1]()
 
 
 def _link_derivative(link: str, y_hat: Array, z: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import formulas
+from . import formulas, reference
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ SHOWN = 3  # numbers that are shown one by one; of more a few of a row, or the s
 
 
 def number(value: float, digits: int = 4) -> str:
-    """So many significant digits; what is a little less than 1 as its distance from it."""
+    """So many significant digits; what is a little less than 1, or more than -1, as its distance from it."""
     value = float(value) + 0.0  # no -0
     text = f"{value:.{digits}g}"
-    return f"(1 - {1 - value:.2g})" if text == "1" and value < 1 else text
+    if text in ("1", "-1") and abs(value) < 1:
+        return f"{text[:-1]}(1 - {1 - abs(value):.2g})"
+    return text
 
 
 def summary(array: Any, digits: int = 4) -> str:
@@ -82,13 +84,16 @@ def samples(graph: Graph) -> str:
 
 
 def _notes(graph: Graph) -> list[str]:
-    return [f"{graph.net}; {samples(graph)}; a .. b: from the smallest to the largest", agreement(graph)]
+    about = f"{graph.net}; {samples(graph)}; a .. b: from the smallest to the largest"
+    return [*graph.definitions, about, agreement(graph)]
 
 
 def agreement(graph: Graph) -> str:
     """How near the gradients are to those of the kernels."""
     if graph.difference == 0:
         return "gradients are those of the compiled kernels, bit for bit"
+    if not math.isfinite(graph.difference):
+        return "gradients overflow, and cannot be held against those of the compiled kernels"
     return f"gradients are those of the compiled kernels, up to {graph.difference:.0e} of their norm"
 
 
@@ -97,28 +102,27 @@ def agreement(graph: Graph) -> str:
 
 def explain(graph: Graph, name: str, sample: int) -> str:
     """Forward, then from L back to the node: each rule, the numbers put in, and what comes out."""
-    node = graph[name]
-    if not -graph.n_samples <= sample < graph.n_samples:
-        raise InputError(
-            f"sample must be one of the {graph.n_samples:,} rows, 0 to {graph.n_samples - 1}; got {sample}"
-        )
+    node, n = graph[name], graph.n_samples
+    if not isinstance(sample, int | np.integer) or isinstance(sample, bool):
+        raise InputError(f"sample must be a whole number, that of a row; got {sample!r}")
+    if not -n <= sample < n:
+        raise InputError(f"sample must be one of the {n:,} rows, 0 to {n - 1}; got {sample}")
+    sample = int(sample) % n
     if node.kind == "data" and node.grad is None:
         return f"{name} = {row(node.value[sample])} is given: nothing is derived in it"
-    names, gradients = _of_sample(graph, sample % graph.n_samples)
-    s = {"s": number(_scale_of(graph, sample))} if graph.scale_formula else {}
-    lines = [
-        f"sample {sample % graph.n_samples} of {graph.n_samples:,}: x = {names['x']}, y = {names['y']}",
-        "",
-        "forward",
-    ]
+    with np.errstate(all="ignore"):
+        names, gradients = _of_sample(graph, sample)
+    lines = [f"sample {sample} of {n:,}: x = {names['x']}, y = {names['y']}", *graph.definitions, "", "forward"]
     for each in graph.nodes.values():
-        if each.kind == "value":
+        if each.operation:
             lines += _step(f"{each.name} = {each.operation}", names, {}, names[each.name])
+    if n > 1:
+        lines[-1] += f", which is what this sample adds; the sum over all {n:,} is L = {number(graph['L'].value)}"
     lines += ["", "backward, from L"]
     for each in _path(graph, node):
-        lines += _step(each.rule, names | s, gradients, gradients[each.name])
-    if node.kind == "parameter" and graph.n_samples > 1:
-        lines += ["", f"That is what this sample adds; the sum over all {graph.n_samples:,} is dL/d{name} = "]
+        lines += _step(each.rule, names, gradients, gradients[each.name])
+    if node.kind == "parameter" and n > 1:
+        lines += ["", f"That is what this sample adds; the sum over all {n:,} is dL/d{name} = "]
         lines[-1] += matrix(node.grad) if node.grad.ndim == 2 else row(node.grad)
     return "\n".join(lines)
 
@@ -132,29 +136,27 @@ def _path(graph: Graph, node: Node) -> list[Node]:
 
 
 def _step(rule: str, names: dict[str, str], gradients: dict[str, str], result: str) -> list[str]:
-    """A formula, the same with numbers, and the result."""
-    left, *steps = rule.split(" = ", 1)
+    """A formula, the same with the numbers of one sample, and the result."""
+    left, right = rule.split(" = ", 1)
     pad = " " * (len(left) + 2)
-    lines = [f"  {rule}"]
-    filled = formulas.replaced(steps[0], names, gradients)
-    if filled not in (steps[0], result):
-        lines.append(f"{pad} = {filled}")
-    return [*lines, f"{pad} = {result}"]
+    of_one = right.removeprefix("sum_i ").replace("sum_ik ", "sum_k ")
+    steps = dict.fromkeys((right, formulas.replaced(of_one, names, gradients), result))
+    return [f"  {left} = {right}", *(f"{pad} = {step}" for step in steps if step != right)]
 
 
 def _of_sample(graph: Graph, sample: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Values and gradients of all nodes as text, those of one sample."""
-    names, gradients = {}, {}
+    """Values and gradients of all nodes, and s, as text, those of one sample; of L what the sample adds to it."""
+    names = {"s": number(graph.scale[sample])} if graph.scale_formula else {}
+    gradients = {}
     for node in graph.nodes.values():
         if node.kind == "parameter":
             names[node.name] = matrix(node.value) if node.value.ndim == 2 else row(node.value)
             gradients[node.name] = _contribution(graph, node, sample)
         elif node.kind == "loss":
-            names[node.name] = gradients[node.name] = ""
+            names[node.name], gradients[node.name] = number(_share(graph, sample)), "1"
         else:
             names[node.name] = row(node.value[sample])
             gradients[node.name] = "" if node.grad is None else row(node.grad[sample])
-    gradients["L"] = "1"
     return names, gradients
 
 
@@ -167,31 +169,41 @@ def _contribution(graph: Graph, node: Node, sample: int) -> str:
     return matrix(np.outer(into, upstream))
 
 
-def _scale_of(graph: Graph, sample: int) -> float:
-    return float(graph.scale[sample])
+def _share(graph: Graph, sample: int) -> float:
+    """What one sample adds to the loss."""
+    y, z = (graph.nodes[name].value[sample : sample + 1] for name in ("y", *graph.nodes["y_hat"].inputs))
+    each, _ = reference.sample_losses(graph.net, y, z)
+    return float(each[0] * graph.scale[sample])
 
 
 # -- for other programs ------------------------------------------------------------------------------------------------
 
 
 def latex(graph: Graph) -> str:
-    """An align* environment: values in the order of the forward pass, gradients in that of the backward pass."""
+    """An align* environment: values in the order of the forward pass, gradients of the backward pass, definitions."""
     forward = [f"{node.name} = {node.operation}" for node in graph.nodes.values() if node.operation]
     backward = [graph.nodes[name].rule for name in graph.backward if name != "L"]
-    lines = [formulas.latex(line).replace(" = ", " &= ", 1) for line in forward + backward]
+    lines = [formulas.latex(line).replace(" = ", " &= ", 1) for line in [*forward, *backward, *graph.definitions]]
     return "\\begin{align*}\n" + " \\\\\n".join(lines) + "\n\\end{align*}"
 
 
 def dot(graph: Graph) -> str:
     """Boxes with the value above and the gradient below, for `dot -Tsvg`."""
     lines = ["digraph backpropagation {", "  rankdir=LR;", "  node [shape=box, fontname=monospace];"]
+    if graph.definitions:
+        lines.append(f"  label={_quoted(*graph.definitions)};")
     for node in graph.nodes.values():
-        gradient = "" if node.grad is None else f"\\ndL/d{node.name} {summary(node.grad)}"
         formula = f"{node.name} = {node.operation}" if node.operation else node.name
-        lines.append(f'  "{node.name}" [label="{formula}\\n{summary(node.value)}{gradient}"];')
-    for source, target in graph.edges:
-        lines.append(f'  "{source}" -> "{target}";')
+        gradient = [] if node.grad is None else [f"dL/d{node.name} {summary(node.grad)}"]
+        lines.append(f"  {_quoted(node.name)} [label={_quoted(formula, summary(node.value), *gradient)}];")
+    lines += [f"  {_quoted(source)} -> {_quoted(target)};" for source, target in graph.edges]
     return "\n".join([*lines, "}"])
+
+
+def _quoted(*lines: str) -> str:
+    """Lines as a string of Graphviz."""
+    escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    return '"' + "\\n".join(escaped) + '"'
 
 
 def json_of(graph: Graph, max_values: int) -> str:
@@ -206,8 +218,9 @@ def json_of(graph: Graph, max_values: int) -> str:
         for node in graph.nodes.values()
     ]  # fmt: skip
     whole = {
-        "net": str(graph.net), "samples": graph.n_samples, "s": graph.scale_formula, "nodes": nodes,
-        "edges": graph.edges, "backward": graph.backward, "difference_to_kernels": graph.difference,
+        "net": str(graph.net), "samples": graph.n_samples, "s": graph.scale_formula,
+        "definitions": graph.definitions, "nodes": nodes, "edges": graph.edges, "backward": graph.backward,
+        "difference_to_kernels": _number(graph.difference),
     }  # fmt: skip
     return json.dumps(whole, indent=1, allow_nan=False)
 

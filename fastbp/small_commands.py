@@ -8,7 +8,7 @@ import numpy as np
 
 from . import data, exporting, saving
 from .config import show_config
-from .csv_files import Predictions, with_values
+from .csv_files import Predictions
 from .gradcheck import check_grad
 from .network import MLP
 from .runs import naming
@@ -29,7 +29,7 @@ def predict(args: argparse.Namespace) -> int:
             answers, probability, y_pred = task.answers(net, params, task.encode_inputs(table, params.dtype))
             file.add(answers, probability)
             if args.target:
-                encoded.append(task.encode_target(with_values(table)))
+                encoded.append(task.encode_target(table))
                 predicted.append(y_pred)
     scores = task.score(np.concatenate(predicted), np.concatenate(encoded)) if encoded else {}
     print(f"{file.n_rows:,} rows: {args.out}" + "".join(f", {name} {value:.4f}" for name, value in scores.items()))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, tables
+from .csv_files import with_values
 from .data import Standardise, encode_labels, encode_with
 from .errors import DataError, ModelError
 from .network import MLP
@@ -51,7 +52,12 @@ class Task:
         return x
 
     def encode_target(self, table: Table) -> np.ndarray:
-        """Class codes (N,) int64, or the standardised target (N, k) float64."""
+        """Class codes (N,) int64, or the standardised target (N, k) float64.
+
+        Cells of a CSV are numbers if the classes are; "01" beside "1a" is a word, also in a part that has but "01".
+        """
+        if self.classes is None or self.classes.dtype.kind != "U":
+            table = with_values(table)
         if self.classes is not None:
             return encode_with(self.classes, table.target, table)
         return self.outputs.apply(_as_columns(table.target_numbers()), np.float64)

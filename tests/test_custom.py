@@ -1,6 +1,7 @@
 """A user's own activations and losses: the same gradients as a built-in of the same formula, and clear refusals."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -136,6 +137,31 @@ def test_names_and_files():
         fastbp.Loss("huber", lambda y, z: z, lambda y, z: 1.0)
     with pytest.raises(InputError, match="which a file cannot hold"):
         fastbp.MLP((2, 3, 1), activation=ACTIVATIONS[0][0]).to_dict()
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "50%", "$x$", "own tanh", "2x", "größe", "", None, 5], ids=repr)
+def test_a_name_must_be_an_identifier(name):
+    """It stands in formulas, in LaTeX, in Graphviz and in pictures."""
+    with pytest.raises(InputError) as error:
+        fastbp.Activation(name, lambda z: z, lambda z: 1.0)
+    assert str(error.value) == (
+        f"Activation(name, ...) needs a name of ASCII letters, digits and _ that begins with no digit; got {name!r}"
+    )
+
+
+@pytest.mark.parametrize("name", ["x", "h", "y_hat", "W1", "s", "L", "u", "_own", "huber"])
+def test_a_name_may_be_that_of_a_node(name):
+    """In a derivation it stays that of the function."""
+    text = {}
+    for each in (name, "softsign"):
+        own = fastbp.Activation(each, lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2)
+        net = fastbp.MLP((2, 1, 1), activation=own, loss="squared_error")
+        g = fastbp.graph.trace(net, net.init(0, dtype=np.float64), np.array([[0.5, -1.0]]), [1.0])
+        text[each] = g.explain("W1")
+        assert g.definitions == []
+    assert re.sub(rf"\b{name}(?='?\()", "softsign", text[name]) == text["softsign"]
+    assert f" {name}(" in text[name]
+    assert f"{name}'(" in text[name]
 
 
 @pytest.mark.skipif(not _jit.COMPILED, reason="compiles")

@@ -1,13 +1,16 @@
 """The computation graph: its numbers are those of the kernels, its formulas those of its numbers."""
 
+import copy
 import json
+import pickle
 import re
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fastbp
-from fastbp import activations, formulas, graph, losses
+from fastbp import activations, graph, graph_text, losses
 from fastbp.errors import InputError
 
 LOSSES = [
@@ -80,85 +83,75 @@ def test_local_derivative_times_upstream_is_the_gradient(loss):
             np.testing.assert_allclose(calculated(node, g), node.grad, rtol=1e-9, atol=1e-15)
 
 
-FUNCTIONS = {
-    "exp": np.exp, "log": np.log, "tanh": np.tanh, "sqrt": np.sqrt, "pi": np.pi, "sign": np.sign, "clip": np.clip,
-    "max": np.maximum, "min": np.minimum, "sigmoid": fastbp.reference.sigma, "Phi": fastbp.reference.normal_cdf,
-    "phi": fastbp.reference.normal_pdf,
-}  # fmt: skip
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("options", [{}, {"reduction": "sum"}, {"sample_weight": np.arange(1.0, 8.0)}], ids=str)
+def test_what_samples_add_is_the_loss(loss, options):
+    """The derivation ends its forward part with the share of one sample, and with the sum over all."""
+    net = fastbp.MLP((3, 5, 3), activation="tanh", loss=loss)
+    g, total = graph.trace(net, *some(net), **options), 0.0
+    for sample in range(7):
+        text = g.explain("L", sample=sample)
+        forward, backward = text.split("\n\nbackward, from L\n")
+        assert backward == "  dL/dL = 1"
+        last = re.search(r"= (\S+), which is what this sample adds; the sum over all 7 is L = (\S+)$", forward)
+        share, whole = last.groups()
+        total += float(share)
+    assert total == pytest.approx(float(g["L"].value), rel=1e-3)
+    assert float(whole) == pytest.approx(float(g["L"].value), rel=1e-3)
 
 
-def evaluated(formula, names):
-    """What a formula of numbers says, as NumPy reads it; u is defined behind a comma."""
-    formula, _, definition = formula.partition(", u = ")
-    python = [re.sub(r"\[([^\]]*)\]", r"(1.0 * (\1))", part).replace("^", "**") for part in (formula, definition)]
-    python[0] = re.sub(r"\|([^|]*)\|", r"abs(\1)", python[0])
-    scope = FUNCTIONS | names
-    if definition:
-        scope = scope | {"u": eval(python[1], scope)}
-    return eval(python[0], scope)
+# -- a value -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", activations.NAMES)
-def test_formulas_of_activations(name):
-    """Read as NumPy, they give the numbers of the reference."""
-    z = np.linspace(-3, 3, 31)
-    activation = activations.named(name)
-    value, derivative = formulas.of_activation(activation, "z", "a")
-    a, slope = fastbp.reference.ACTIVATIONS[name](z, activation.parameter)
-    np.testing.assert_allclose(evaluated(value, {"z": z}) + 0 * z, a, rtol=1e-12, atol=1e-12)
-    definition = ", u = " + value.partition(", u = ")[2] if ", u = " in value else ""
-    np.testing.assert_allclose(
-        evaluated(derivative + definition, {"z": z, "a": a}) + 0 * z, slope(), rtol=1e-9, atol=1e-9
-    )
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array], ids=["dense", "sparse"])
+def test_a_graph_stays_what_it_was(form, dtype):
+    """Whatever becomes of parameters and data: they are copied."""
+    net = fastbp.MLP((3, 5, 4, 3), activation=["identity", "silu"], loss="squared_error")
+    params, x, y = some(net)
+    params, y, weight = params.astype(dtype), y.astype(dtype), np.ones(7, dtype)
+    given = form(x.astype(dtype))
+    g, before = (graph.trace(net, params, given, y, sample_weight=weight, reduction="sum") for _ in range(2))
+    before = before.to_json()
+    for array in (params.vector, given if form is np.asarray else given.data, y, weight):
+        array += 1
+    assert g.to_json() == before
 
 
-@pytest.mark.parametrize(
-    "loss", [loss for loss in LOSSES if loss != "cross_entropy" and "quartic" not in str(loss)], ids=str
-)
-def test_formulas_of_losses(loss):
-    """Read as NumPy: dl/dy_hat times the link's derivative is dl/dz, which `both` says, too."""
-    loss = losses.named(loss)
-    z, y = np.linspace(-2, 2, 21), np.linspace(0, 1, 21) ** 2
-    y_hat = fastbp.reference.LINKS[loss.link](z)
-    value, slope = fastbp.reference.LOSSES[loss.name](y, z, loss.parameter)
-    parts = formulas.of_loss(loss, "z")
-    names = {
-        "y": y,
-        "y_hat": y_hat,
-        "z": z,
-        "huber": lambda r: np.where(abs(r) <= 0.7, r * r / 2, 0.7 * (abs(r) - 0.35)),
-    }
-    np.testing.assert_allclose(evaluated(parts.value, names), value, rtol=1e-12)
-    np.testing.assert_allclose(evaluated(parts.link, names), y_hat, rtol=1e-12)
-    by_chain = evaluated(parts.derivative, names) * evaluated(parts.link_derivative, names)
-    np.testing.assert_allclose(by_chain, slope(), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(evaluated(parts.both, names), slope(), rtol=1e-9, atol=1e-12)
+def test_a_graph_can_be_compared_hashed_and_pickled():
+    """By identity; and a copy says the same."""
+    for activation in ACTIVATIONS[:-1]:
+        net = fastbp.MLP((3, 5, 3), activation=activation, loss="cross_entropy")
+        g = graph.trace(net, *some(net))
+        other = pickle.loads(pickle.dumps(g))
+        assert g == g
+        assert g != other
+        assert len({g, other, g["W1"], other["W1"], g["W1"]}) == 4
+        assert other.to_json() == copy.deepcopy(g).to_json() == g.to_json()
 
 
-def read(formula, names):
-    """The same of a formula whose names may be those of gradients."""
-    return evaluated(re.sub(r"dL/d(\w+)", r"grad_\1", formula), names)
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_overflow_is_shown_without_a_warning(activation, loss):
+    """As infinities and NaN; in JSON as null."""
+    net = fastbp.MLP((3, 5, 3), activation=activation, loss=loss)
+    params, x, y = some(net)
+    params.vector *= 1e200
+    g = graph.trace(net, params, 1e150 * x, y)
+    difference = json.loads(g.to_json())["difference_to_kernels"]
+    is_finite = all(np.isfinite(g[name].grad).all() for name in ("W1", "b1", "W2", "b2"))
+    assert difference <= 1e-12 if is_finite else difference is None
+    assert is_finite != g.table().splitlines()[-1].startswith("gradients overflow")
+    assert all(g.explain(name) for name in g.nodes)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("activation", activations.NAMES)
-@pytest.mark.parametrize("loss", losses.NAMES)
-def test_rules_are_read_as_what_they_give(loss, activation, weighted):
-    """Loss, dL/dy_hat and dL/dz of a graph, read as NumPy, are its numbers: no product takes a part of a sum."""
-    net = fastbp.MLP((3, 5, 2), activation=activation, loss=loss)
-    g = graph.trace(net, *some(net), sample_weight=np.arange(1.0, 8.0) if weighted else None, reduction="sum")
-    names = {name: node.value for name, node in g.nodes.items()} | {"s": g.scale[:, None]}
-    names |= {f"grad_{name}": node.grad for name, node in g.nodes.items()}
-    names["huber"] = lambda r: np.where(abs(r) <= 1, r * r / 2, abs(r) - 0.5)
-    sum_of, each = g["L"].operation.split(" ", 1)
-    assert sum_of == "sum_ik"
-    np.testing.assert_allclose(read(each, names).sum(), g["L"].value, rtol=1e-12)
-    assert formulas.factor(each) == each
-    definition = ", u" + g["h"].operation.partition(", u")[2] if ", u" in g["h"].operation else ""
-    for name in ("y_hat", "z1", *(["z2"] if loss != "cross_entropy" else [])):
-        for right in g[name].rule.split(" = ")[1:]:
-            got = read(right + (definition if name == "z1" else ""), names)
-            np.testing.assert_allclose(got, g[name].grad, rtol=1e-9, atol=1e-12)
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_the_difference_is_relative(size):
+    """Of any size; where nothing is wanted it is what there is."""
+    wanted = size * np.array([3.0, -4.0])
+    assert graph._difference(1.001 * wanted, wanted) == pytest.approx(1e-3)
+    assert graph._difference(wanted, wanted) == 0
+    assert graph._difference(np.array([3.0, -4.0]), 0 * wanted) == 5
 
 
 # -- the lecture's graph -----------------------------------------------------------------------------------------------
@@ -242,6 +235,16 @@ def test_the_weight_of_a_sample(options, formula, of_second):
     [
         (lambda g: g.explain("W3"), "the graph has no node 'W3'; its nodes are x, W1, z1, h, W2, z2, y_hat, y, L"),
         (lambda g: g.explain("W1", sample=2), "sample must be one of the 2 rows, 0 to 1; got 2"),
+        (lambda g: g.explain("W1", sample=-3), "sample must be one of the 2 rows, 0 to 1; got -3"),
+        *(
+            (
+                lambda g, given=given: g.explain("W1", sample=given),
+                f"sample must be a whole number, that of a row; got {given!r}",
+            )
+            for given in (True, np.True_, "0", 1.0, np.float64(1), None)
+        ),
+        (lambda g: graph.trace(None, *some(NET)), "net must be a fastbp.MLP; got NoneType"),
+        (lambda g: graph.trace("2-3-1", *some(NET)), "net must be a fastbp.MLP; got str"),
         (lambda g: g["w1"], "the graph has no node 'w1'"),
     ],
 )
@@ -283,6 +286,11 @@ def test_json():
     assert short["norm"] == pytest.approx(np.linalg.norm(g["W1"].grad))
 
 
+def test_dot_escapes_what_it_quotes():
+    """Quotes and backslashes; lines become those of a label."""
+    assert graph_text._quoted('a"b', "c\\d") == r'"a\"b\nc\\d"'
+
+
 def test_dot():
     """Every node and every edge."""
     text = lecture().to_dot()
@@ -290,20 +298,6 @@ def test_dot():
     assert text.endswith("}")
     assert all(f'  "{name}" [label=' in text for name in lecture().nodes)
     assert all(f'  "{a}" -> "{b}";' in text for a, b in lecture().edges)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
-def test_latex_can_be_set(activation, loss):
-    """Every line is read by matplotlib's mathtext."""
-    from matplotlib.mathtext import MathTextParser
-
-    net = fastbp.MLP((3, 5, 4, 3), activation=activation, loss=loss)
-    lines = graph.trace(net, *some(net)).latex().splitlines()
-    assert lines[0] == r"\begin{align*}"
-    assert len(lines) == 2 + 7 + 13
-    for line in lines[1:-1]:
-        MathTextParser("path").parse(f"${line.removesuffix(chr(92) * 2).replace('&', '')}$")
 
 
 def test_latex_of_the_lecture():
