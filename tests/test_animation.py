@@ -6,10 +6,12 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import sparse
 
 import fastbp
 from fastbp import plot
 from fastbp.cli import main
+from fastbp.data import Standardise
 from fastbp.errors import InputError
 
 NET = fastbp.MLP((2, 6, 1), bias=False)
@@ -61,7 +63,58 @@ def test_a_legend_of_many_classes_is_not_cut_off(tmp_path):
         assert (frame[-80:, :500] < 255).any()
 
 
+LAYERS = fastbp.MLP((2, *[3] * 19, 1))
+TEN = fastbp.MLP((2, 4, 10), loss="cross_entropy")
+
+
+@pytest.mark.parametrize("net", [NET, LAYERS, TEN], ids=str)
+def test_legends_hide_nothing(net, tmp_path, monkeypatch):
+    """They stand below their Axes, inside the picture, and leave the boundary three quarters of its height."""
+    figures = []
+
+    def start(_, figure, path, dpi):
+        figures.append(figure)
+        path.touch()
+
+    monkeypatch.setattr("matplotlib.animation.PillowWriter.setup", start)
+    monkeypatch.setattr("matplotlib.animation.PillowWriter.grab_frame", lambda _: check(*figures))
+    monkeypatch.setattr("matplotlib.animation.PillowWriter.finish", lambda _: None)
+
+    def check(figure):
+        figure.canvas.draw()
+        legends = [(ax, ax.get_legend()) for ax in figure.axes if ax.get_legend()]
+        assert len(legends) == 2
+        for ax, legend in legends:
+            box = legend.get_window_extent()
+            assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+            assert 0 <= box.y0 < box.y1 <= ax.xaxis.label.get_window_extent().y0
+        assert figure.axes[0].get_position().height > 0.75 * 0.75
+
+    result = fastbp.train(net, net.init(0), X, Y, steps=3, snapshots=[1, 3])
+    classes = [f"a name of class {i:02d} that is far too long" for i in range(net.n_outputs)]
+    plot.animate(net, result, X, Y, path=tmp_path / "film.gif", classes=classes if net is TEN else None)
+    assert figures
+
+
+@pytest.mark.parametrize("standardise", [None, Standardise.fit(X)], ids=["as it is", "standardised"])
+def test_sparse_data_give_the_film_of_the_array(standardise, tmp_path):
+    """Bit for bit."""
+    paths = [tmp_path / name for name in ("sparse.gif", "dense.gif")]
+    for x, path in zip((sparse.csr_matrix(X), X), paths, strict=True):
+        plot.animate(NET, RESULT, x, Y, path=path, standardise=standardise)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), "2"])
+def test_pictures_a_second_are_positive(fps, tmp_path):
+    """Others are refused, and nothing is left."""
+    with pytest.raises(InputError, match="fps must be a finite number above 0; got"):
+        plot.animate(NET, RESULT, X, Y, path=tmp_path / "film.gif", fps=fps)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("path", "message"), [
+    ("no/film.gif", "no/film.gif cannot be written: there is no folder no; make it first"),
     ("film.avi", "a film must end in .gif or .mp4; got film.avi"),
     pytest.param(
         "film.mp4", "film.mp4: an .mp4 is made by ffmpeg, which is not there; install it, or write a .gif",
@@ -71,6 +124,7 @@ def test_a_legend_of_many_classes_is_not_cut_off(tmp_path):
 def test_films_that_cannot_be_written(path, message, tmp_path, monkeypatch):
     """Said before anything is drawn; nothing is left."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fastbp.plot.layers.gradient_sizes", None)
     with pytest.raises(InputError, match=re.escape(message)):
         plot.animate(NET, RESULT, X, Y, path=path)
     assert list(tmp_path.iterdir()) == []

@@ -111,14 +111,22 @@ def test_regions_belong_to_the_class_that_wins(name):
 
 
 def test_a_plane_without_boundary_says_so():
-    """When one class wins everywhere there is no line, but a sentence."""
+    """When one class wins everywhere there is no line, but a sentence, which stays in its Axes."""
+    from matplotlib.figure import Figure
+
     net = MLP((2, 3, 1))
     params = net.init(0)
     params.biases[1][...] = 50
     x, y = spirals(100)
     ax = plot.decision_boundary(net, params, x, y, classes=["cat", "dog"])
+    small = Figure(figsize=(12, 9)).subplots(3, 3)[0, 0]
+    (text,) = plot.decision_boundary(net, params, x, y, classes=["cat", "dog"], ax=small).texts
+    (left, _), (right, _) = text.get_window_extent().get_points()
+    assert small.bbox.x0 <= left
+    assert right <= small.bbox.x1
+    assert text.get_clip_on()
     assert not lines_in(ax)
-    assert [text.get_text() for text in ax.texts] == ["no boundary here: every point is taken for dog"]
+    assert [text.get_text() for text in ax.texts] == ["no boundary here: every point\nis taken for dog"]
 
 
 def test_large_data_are_drawn_as_density():
@@ -142,11 +150,20 @@ def test_large_data_are_drawn_as_density():
 
 
 def test_every_point_is_counted_in_the_density():
-    """In the cell it lies in, of its class."""
+    """In the cell it lies in, of its class; points that can hardly be told apart, too."""
     flat, y = np.array([[0.0, 0.0], [0.999, 0.0], [0.0, 0.5], [0.0, 0.5]]), np.array([0, 1, 1, 1])
     counts = boundary.density(flat, y, 2, np.zeros(2), np.ones(2))
     assert counts.sum() == 4
     assert (counts[0, 0, 0], counts[1, 0, -1], counts[1, counts.shape[1] // 2, 0]) == (1, 1, 2)
+    for spread in (
+        np.full(4, 1e17),
+        np.full(4, -1e17),
+        np.full(4, 7.0),
+        np.arange(4) * 1e-310,
+        1e17 + 16 * np.arange(4),
+    ):
+        flat = np.stack([spread, np.linspace(0, 1, 4)], axis=1)
+        assert boundary.density(flat, y, 2, *boundary.region(flat)).sum() == 4
 
 
 MANY = MLP((4, 5, 3), activation="tanh", loss="cross_entropy")
@@ -184,7 +201,9 @@ def test_planes_of_more_features(plane):
     np.testing.assert_allclose(image.get_array()[300, 50], 0.3 * np.array(to_rgb(style.COLOURS[winner])) + 0.7)
 
 
-@pytest.mark.parametrize("plane", [(0, 0), (0, 4), (1,), "plane", (0, -4)])
+@pytest.mark.parametrize(
+    "plane", [(0, 0), (0, 4), (1,), "plane", (0, -4), ("a", "b"), (None, 1), (0.5, 1), (0, 1, 1), 5, ((0, 1), 2)]
+)
 def test_a_plane_that_is_none_is_refused(plane):
     """Two different features, or "pca"."""
     with pytest.raises(InputError, match="plane must be two different features of 4, such as"):
@@ -257,6 +276,7 @@ def test_axes_that_are_given_are_used():
     (MLP((3, 4, 1)), "a decision boundary is drawn in a plane: of 3 inputs, plane=(i, j) chooses two, and plane='pca'"),
     (MLP((2, 4, 1), loss="squared_error"), "a decision boundary is drawn for a classifier; got 2-4-1"),
     (MLP((2, 4, 2)), "a decision boundary is drawn for a classifier; got 2-4-2"),
+    (MLP((1, 4, 1)), "a decision boundary is drawn in a plane, of two inputs or more; got 1-4-1"),
 ])  # fmt: skip
 def test_a_network_without_a_boundary_in_the_plane_is_refused(net, message):
     """Only classifiers have a picture, and more than two inputs need a plane; the message names the network."""
@@ -304,9 +324,15 @@ def test_points_may_come_in_any_form(draw, given):
 
 
 @pytest.mark.parametrize(("y", "message"), [
-    (np.array([0, 1, 2]), "y must hold a class code for each row of x, 0 to 1; got 3 for 3"),
-    (np.array([0, 1]), "y must hold a class code for each row of x, 0 to 1; got 2 for 3"),
-    (np.array([0, 0.5, 1]), "y must hold class codes 0, 1, ..., shape (N,); got float64 (3,)"),
+    ([0, 1, 2], "y must hold class codes 0 to 1; got 2 at row 2"),
+    ([0, 1], "y must hold a class code for each row of x, 0 to 1; got 2 for 3"),
+    ([0, 0.5, 1], "y must hold class codes 0 to 1; got 0.5 at row 1"),
+    ([0, -1, 1], "y must hold class codes 0 to 1; got -1 at row 1"),
+    ([0, 1, np.nan], "y must hold class codes 0 to 1; got nan at row 2"),
+    ([np.inf, 1, 0], "y must hold class codes 0 to 1; got inf at row 0"),
+    ([1e300, 1, 0], "y must hold class codes 0 to 1; got 1e+300 at row 0"),
+    (["a", "b", "a"], "y must hold class codes 0 to 1, shape (N,); got <U1 (3,)"),
+    (np.zeros((3, 2), int), "y must hold class codes 0 to 1, shape (N,); got int64 (3, 2)"),
 ])  # fmt: skip
 def test_classes_must_be_codes(y, message):
     """One for each row, none beyond those of the network."""

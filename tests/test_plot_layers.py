@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import fastbp
-from fastbp import graph, graph_text, plot
+from fastbp import formulas, graph, graph_text, plot
 from fastbp.errors import InputError
 
 NET = fastbp.MLP((2, 6, 5, 1), activation=["tanh", "relu"])
@@ -58,11 +58,24 @@ def test_the_graph_shows_every_node_value_and_gradient():
     assert any(text.endswith("$\n1 x 6") for text in texts)
     for node in g.nodes.values():
         if node.taken_by:
-            assert graph_text.summary(node.value, 3) in texts
-            assert node.grad is None or graph_text.summary(node.grad, 3) in texts
+            for numbers in (node.value, node.grad):
+                wanted = "" if numbers is None else graph_text.summary(numbers, 3)
+                assert (wanted if len(wanted) <= 21 else graph_text.summary(numbers, 2)) in [*texts, ""]
             assert any(text.split("\n")[-1] == graph_text.shape_of(node) for text in texts)
     centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)]
     assert min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for i, a in enumerate(centres) for b in centres[:i]) > 0.6
+
+
+def test_the_graph_defines_its_functions():
+    """Each below the picture, inside of it."""
+    net = fastbp.MLP((2, 3, 1), activation="gelu", loss=fastbp.losses.huber(0.5))
+    g = graph.trace(net, net.init(0, dtype=np.float64), X, Y)
+    ax = plot.computation_graph(g)
+    lines = [text for text in ax.texts if " = " in text.get_text() and text.get_text()[:2] != "$L"]
+    wanted = [f"${formulas.latex(definition)}$" for definition in g.definitions]
+    assert [text.get_text() for text in lines if text.get_text() in wanted] == wanted
+    assert len(wanted) == 4
+    assert min(text.get_position()[1] for text in lines) > ax.get_ylim()[0]
 
 
 def test_lines_of_weights_are_where_units_switch():
@@ -143,7 +156,7 @@ def test_calibration_of_many_classes_is_that_of_the_class_predicted():
     (lambda: plot.activation_histograms(fastbp.MLP((2, 1)), None, X), "activations are those of hidden layers"),
     (lambda: plot.gradient_flow(NET, {}, X, Y), "gradient_flow needs parameters at some steps"),
     (lambda: plot.confusion_matrix(Y, Y[:3]), "y and y_pred must have the same length of at least 1; got 40 and 3"),
-    (lambda: plot.confusion_matrix(Y, Y + 0.5), "y_pred must hold class codes 0, 1, ..., shape (N,); got float64"),
+    (lambda: plot.confusion_matrix(Y, Y + 0.5), "y_pred must hold class codes 0 to 999; got 0.5 at row 0"),
     (lambda: plot.confusion_matrix(Y, Y, classes=["a"]), "1 classes were named, but codes go up to 1"),
     (lambda: plot.calibration(Y, np.full(40, 1.5)), "probability must be (40,) or (40, K), from 0 to 1"),
 ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -39,17 +40,17 @@ def decision_boundary(
         through the mean in which the features, each divided by its deviation, vary most; points fall upright onto it.
     standardise : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
     classes : names of the classes, of which 20 characters are shown. names : of the features.
-    Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class.
+    Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class; of more
+    than ten its name stands in it.
     """
     n_classes = _check_classifier(net, plane)
-    x, y = style.points(x, net.n_inputs), style.class_codes("y", y)
-    view = _view(x, net.n_inputs, plane, names)
+    style.check_params(net, params)
+    x, y = style.points(x, net.n_inputs), style.class_codes("y", y, n_classes)
+    if len(y) != len(x):
+        raise InputError(f"y must hold a class code for each row of x, 0 to {n_classes - 1}; got {len(y)} for {len(x)}")
+    view = _view(x, plane, style.names("names", names, [f"x{i + 1}" for i in range(net.n_inputs)]))
+    classes = style.class_names(style.names("classes", classes, range(n_classes)))
     ax = style.new_axes(6.4, 5.4) if ax is None else ax
-    classes = style.class_names(range(n_classes) if classes is None else classes)
-    if len(y) != len(x) or y.max() >= len(classes):
-        raise InputError(
-            f"y must hold a class code for each row of x, 0 to {len(classes) - 1}; got {len(y)} for {len(x)}"
-        )
     low, high = region(view.flat)
     grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1)
     points = view.lift(grid.reshape(-1, 2))
@@ -59,11 +60,10 @@ def decision_boundary(
         z = z[:, 0] if net.n_outputs == 1 else z[:, 1] - z[:, 0]
         _shade_probability(ax, grid, z.reshape(GRID, GRID), classes)
     else:
-        _shade_regions(ax, grid, z.reshape(GRID, GRID, n_classes))
+        _shade_regions(ax, grid, z.reshape(GRID, GRID, n_classes), classes)
     _draw_data(ax, view.flat, y, classes, low, high)
-    ax.set(
-        xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=view.names[0], ylabel=view.names[1], title=title or ""
-    )
+    xlabel, ylabel = map(style.plain, view.names)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=xlabel, ylabel=ylabel, title=style.plain(title or ""))
     return ax
 
 
@@ -91,6 +91,8 @@ def _check_classifier(net: MLP, plane: Any) -> int:
     loss = net.loss_function
     if not loss.is_classification or (loss.link == "sigmoid" and net.n_outputs != 1):
         raise InputError(f"a decision boundary is drawn for a classifier; got {net}")
+    if net.n_inputs == 1:
+        raise InputError(f"a decision boundary is drawn in a plane, of two inputs or more; got {net}")
     if net.n_inputs != 2 and plane is None:
         raise InputError(
             f"a decision boundary is drawn in a plane: of {net.n_inputs} inputs, plane=(i, j) chooses two, and "
@@ -99,14 +101,17 @@ def _check_classifier(net: MLP, plane: Any) -> int:
     return net.n_outputs if loss.link == "softmax" else 2
 
 
-def _view(x: np.ndarray, n_inputs: int, plane: Any, names: Sequence[str] | None) -> _View:
-    names = [f"x{i + 1}" for i in range(n_inputs)] if names is None else names
+def _view(x: np.ndarray, plane: Any, names: Sequence[str]) -> _View:
     if plane is None:
         return _View(x, lambda points: points, names)
     if isinstance(plane, str) and plane == "pca":
         return _principal(x)
-    features = [int(i) for i in plane] if np.ndim(plane) == 1 and len(plane) == 2 else []
-    if len({i % n_inputs for i in features if -n_inputs <= i < n_inputs}) != 2:
+    n_inputs = x.shape[1]
+    try:
+        features = [operator.index(i) for i in plane]
+    except TypeError:
+        features = []
+    if len(features) != 2 or len({i % n_inputs for i in features if -n_inputs <= i < n_inputs}) != 2:
         raise InputError(f"plane must be two different features of {n_inputs}, such as (0, 1), or 'pca'; got {plane!r}")
     mean = x.mean(axis=0, dtype=np.float64)
 
@@ -134,7 +139,8 @@ def _principal(x: np.ndarray) -> _View:
 def region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The corners of the part that is drawn, a little beyond the data."""
     low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
-    margin = np.where(high > low, 0.06 * (high - low), 1.0)
+    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+    margin = np.where(spread > np.maximum(1e-100, 1e-9 * size), 0.06 * spread, np.maximum(1.0, 1e-3 * size))
     return low - margin, high + margin
 
 
@@ -151,21 +157,43 @@ def _shade_probability(ax: Any, grid: np.ndarray, z: np.ndarray, classes: Sequen
     if z.min() < 0 < z.max():
         ax.contour(grid[..., 0], grid[..., 1], z, levels=[0], colors="black", linewidths=1.6, zorder=3)
     else:
-        only = f"no boundary here: every point is taken for {classes[int(z.min() > 0)]}"
-        place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "zorder": 4}
-        ax.text(0.5, 0.02, only, color="black", fontsize="small", **place)
+        only = f"no boundary here: every point\nis taken for {classes[int(z.min() > 0)]}"
+        place = {"transform": ax.transAxes, "ha": "center", "va": "bottom", "zorder": 4, "clip_on": True}
+        ax.text(0.5, 0.02, only, color="black", fontsize="small", path_effects=style.outlined(), **place)
 
 
-def _shade_regions(ax: Any, grid: np.ndarray, z: np.ndarray) -> None:
+def _shade_regions(ax: Any, grid: np.ndarray, z: np.ndarray, classes: Sequence[str]) -> None:
     from matplotlib.colors import to_rgb
 
     colours = np.array([to_rgb(style.COLOURS[code % len(style.COLOURS)]) for code in range(z.shape[-1])])
-    _image(ax, grid, 0.3 * colours[z.argmax(axis=-1)] + 0.7, interpolation="nearest", zorder=0)
+    winners = z.argmax(axis=-1)
+    _image(ax, grid, 0.3 * colours[winners] + 0.7, interpolation="nearest", zorder=0)
     for code in range(z.shape[-1]):
         # Positive where the class wins, and smooth across the boundary, unlike the winner itself.
         lead = z[..., code] - np.delete(z, code, axis=-1).max(axis=-1)
         if lead.min() < 0 < lead.max():
             ax.contour(grid[..., 0], grid[..., 1], lead, levels=[0], colors="black", linewidths=1.2, zorder=3)
+    if len(classes) > style.MAX_LEGEND:
+        _name_regions(ax, grid, winners, classes)
+
+
+def _name_regions(ax: Any, grid: np.ndarray, winners: np.ndarray, classes: Sequence[str]) -> None:
+    """The name of each class that wins somewhere, deep inside its region."""
+    look = {"ha": "center", "va": "center", "fontsize": "small", "color": "black", "zorder": 4, "clip_on": True}
+    for code in np.unique(winners):
+        place = grid[_deepest(winners == code)]
+        ax.text(*place, classes[code], path_effects=style.outlined(), **look)
+
+
+def _deepest(inside: np.ndarray) -> tuple[int, int]:
+    """Row and column of a point as far from the edge of a region as any, the one nearest to the middle of these."""
+    left = inside
+    while left.any():
+        deep = np.pad(left, 1)
+        inside, left = left, left & deep[:-2, 1:-1] & deep[2:, 1:-1] & deep[1:-1, :-2] & deep[1:-1, 2:]
+    places = np.argwhere(inside)
+    row, column = places[np.square(places - places.mean(axis=0)).sum(axis=1).argmin()]
+    return int(row), int(column)
 
 
 def _image(ax: Any, grid: np.ndarray, values: np.ndarray, **options: Any) -> Any:
@@ -201,6 +229,8 @@ def _draw_data(
             handles.append(ax.scatter(flat[y == code, 0], flat[y == code, 1], label=label, **look, **edges))
     if len(classes) <= style.MAX_LEGEND:
         style.legend_below(ax, handles, markerscale=1.5)
+        for handle in ax.get_legend().legend_handles:
+            handle.set_edgecolor(style.ink())  # black ones are seen in dark styles, too
 
 
 def _draw_density(

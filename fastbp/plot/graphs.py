@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import formulas, graph_text
 from ..graph import Graph, Node
 from . import style
@@ -12,8 +14,9 @@ from . import style
 _COLUMN, _ROW = 2.25, 1.5  # inches between nodes
 _RADIUS = 0.3
 _LONGEST = 34  # characters of a formula below its node
-_DIGITS = 3
-_SMALL = 9.5  # points
+_DIGITS, _WIDEST = 3, 21  # of numbers, one less where they take more characters than an edge has room for
+_SMALL, _SMALLEST = 9.5, 3.0  # points
+_LINE = 0.25  # inches from line to line
 
 
 def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None) -> Any:
@@ -21,20 +24,26 @@ def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None)
 
     Data and parameters stand below and above the chain x, z1, h, ..., L; at each node its formula and its shape. Of an
     array with more than three numbers the smallest and the largest. Values are blue, gradients orange and slanted, so
-    that they differ in grey, too.
+    that they differ in grey, too. On smaller Axes letters are smaller.
     """
     places = _places(graph)
     n_columns = 1 + max(column for column, _ in places.values())
-    ax = style.new_axes(_COLUMN * n_columns, 2 * _ROW + 1.8) if ax is None else ax
+    height = 2 * _ROW + 1.8 + _LINE * len(graph.definitions)
+    given, ax = ax, style.new_axes(_COLUMN * n_columns, height) if ax is None else ax
     at = {name: (_COLUMN * column, _ROW * row) for name, (column, row) in places.items()}
     for node in graph.nodes.values():
         _draw_node(ax, node, *at[node.name])
         if node.taken_by is not None:
             _draw_edge(ax, node, at[node.name], at[node.taken_by])
-    ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(-_ROW - 1.0, _ROW + 0.6), aspect="equal")
+    bottom = -_ROW - 1.0 - _LINE * len(graph.definitions)
+    ax.set(xlim=(-0.8, _COLUMN * (n_columns - 1) + 0.9), ylim=(bottom, _ROW + 0.6), aspect="equal")
     ax.set_axis_off()
     _legend(ax, graph)
-    ax.set_title(f"{title or graph.net}: {graph_text.agreement(graph)}", fontsize=11)
+    ax.set_title(style.plain(f"{title or graph.net}: {graph_text.agreement(graph)}"), fontsize=11)
+    for text in ax.texts:
+        text.set_in_layout(False)
+    if given is not None:
+        _shrink(ax)
     return ax
 
 
@@ -50,6 +59,21 @@ def _places(graph: Graph) -> dict[str, tuple[float, float]]:
             places[node.name] = (places[node.taken_by][0] - 0.45, -1 if node.name[0] == "W" else 1)
     places["y"] = (places["L"][0] - 0.45, 1)
     return places
+
+
+def _shrink(ax: Any) -> None:
+    """Letters and lines in the proportion of the Axes, as their figure lays them out, to their inches."""
+    figure = ax.figure.figure
+    if figure.get_layout_engine() is not None:
+        figure.get_layout_engine().execute(figure)
+    inches = ax.get_position(original=True).transformed(ax.figure.transSubfigure).size / figure.dpi
+    scale = float(min(1.0, *(inches / [np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])))
+    for text in (ax.title, *ax.texts):
+        text.set_fontsize(max(_SMALLEST, scale * text.get_fontsize()))
+    for patch in ax.patches:
+        patch.set_linewidth(scale * patch.get_linewidth())
+        if hasattr(patch, "set_mutation_scale"):
+            patch.set_mutation_scale(scale * patch.get_mutation_scale())
 
 
 def _draw_node(ax: Any, node: Node, x: float, y: float) -> None:
@@ -92,15 +116,22 @@ def _draw_edge(ax: Any, node: Node, start: tuple[float, float], end: tuple[float
 def _numbers(ax: Any, node: Node, x: float, y: float, side: str) -> None:
     """The value, and the gradient below it."""
     gap, common = 0.06 if side == "center" else 0.02, {"fontsize": _SMALL, "zorder": 5, "ha": side}
-    ax.text(x, y + gap, graph_text.summary(node.value, _DIGITS), color=style.BLUE, va="bottom", **common)
+    ax.text(x, y + gap, _shown(node.value), color=style.blue(), va="bottom", **common)
     if node.grad is not None:
         gradient = {"color": style.VERMILION, "fontstyle": "italic", "va": "top"}
-        ax.text(x, y - gap, graph_text.summary(node.grad, _DIGITS), **gradient, **common)
+        ax.text(x, y - gap, _shown(node.grad), **gradient, **common)
+
+
+def _shown(numbers: Any) -> str:
+    text = graph_text.summary(numbers, _DIGITS)
+    return text if len(text) <= _WIDEST else graph_text.summary(numbers, _DIGITS - 1)
 
 
 def _legend(ax: Any, graph: Graph) -> None:
     samples = graph_text.samples(graph)
     x, y = -0.7, -_ROW - 0.9
-    ax.text(x, y, "values, forward", color=style.BLUE, fontsize=_SMALL)
+    ax.text(x, y, "values, forward", color=style.blue(), fontsize=_SMALL)
     ax.text(x + 1.4, y, "gradients dL/d., backward", color=style.VERMILION, fontsize=_SMALL, fontstyle="italic")
     ax.text(x + 3.6, y, f"{samples}; a .. b: from the smallest to the largest", fontsize=_SMALL)
+    for k, definition in enumerate(graph.definitions):
+        ax.text(x, y - _LINE * (k + 1), f"${formulas.latex(definition)}$", fontsize=_SMALL)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import reference
+from .. import reference, schedules
 from ..errors import InputError
 from ..network import MLP
 from ..parameters import Parameters
-from . import style
+from . import boundary, style
 
 _MAX_LINES = 400
 _MAX_IMAGES = 64
@@ -31,15 +32,14 @@ def weights(
     large; orange where their sum is positive, blue and dashed where it is negative. x (N, 2) sets the region.
     image_shape : (height, width) of the inputs; the first 64 units, each scaled by its largest weight.
     """
+    if image_shape is None and net.n_inputs != 2:
+        raise InputError(f"weights are drawn for two inputs, or for images with image_shape=(height, width); got {net}")
+    style.check_params(net, params)
     if image_shape is not None:
         return _weight_images(params, image_shape, ax, title)
-    if net.n_inputs != 2:
-        raise InputError(f"weights are drawn for two inputs, or for images with image_shape=(height, width); got {net}")
     ax = style.new_axes(5.6, 5.2) if ax is None else ax
     x = np.array([[-1.2, -1.2], [1.2, 1.2]]) if x is None else style.points(x, 2)
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
-    margin = 0.06 * np.where(high > low, high - low, 1.0)
-    low, high = low - margin, high + margin
+    low, high = boundary.region(x)
     w = params.weights[0].T.astype(np.float64)
     b = params.biases[0].astype(np.float64) if net.bias else np.zeros(len(w))
     further = params.weights[1] if len(net.layers) > 1 else np.ones((len(w), 1))
@@ -47,10 +47,11 @@ def weights(
     for unit in np.argsort(-size)[:_MAX_LINES]:
         segment = _segment(w[unit], b[unit], low, high)
         if segment is not None:
-            way = {"color": style.ORANGE} if sign[unit] > 0 else {"color": style.BLUE, "linestyle": "--"}
+            way = {"color": style.ORANGE} if sign[unit] > 0 else {"color": style.blue(), "linestyle": "--"}
             ax.plot(*segment, linewidth=0.3 + 2.0 * size[unit] / (size.max() or 1.0), alpha=0.7, **way)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="x1", ylabel="x2", aspect="equal")
-    ax.set_title(title or f"where each of the {len(w)} units of the first layer switches", fontsize="medium")
+    default = f"where each of the {len(w)} units of the first layer switches"
+    ax.set_title(style.plain(title or default), fontsize="medium")
     return ax
 
 
@@ -66,10 +67,13 @@ def _segment(w: np.ndarray, b: float, low: np.ndarray, high: np.ndarray) -> tupl
     return ends[:, 0], ends[:, 1]
 
 
-def _weight_images(params: Parameters, shape: tuple[int, int], ax: Any, title: str | None) -> Any:
+def _weight_images(params: Parameters, shape: Any, ax: Any, title: str | None) -> Any:
     w = params.weights[0]
-    height, width = shape
-    if height * width != len(w):
+    try:
+        height, width = map(operator.index, shape)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or height * width != len(w):
         raise InputError(f"image_shape must be (height, width) of {len(w)} inputs; got {shape}")
     n = min(_MAX_IMAGES, w.shape[1])
     columns = math.ceil(math.sqrt(n))
@@ -84,7 +88,7 @@ def _weight_images(params: Parameters, shape: tuple[int, int], ax: Any, title: s
     ax.imshow(mosaic, cmap=colours, vmin=-1, vmax=1, interpolation="nearest")
     ax.set_axis_off()
     of_all = f"{n} of {w.shape[1]}" if n < w.shape[1] else f"{n}"
-    ax.set_title(title or f"weights of {of_all} units of the first layer", fontsize="medium")
+    ax.set_title(style.plain(title or f"weights of {of_all} units of the first layer"), fontsize="medium")
     return ax
 
 
@@ -94,21 +98,23 @@ def activation_histograms(
     """How the values of each hidden layer are spread: the share of them in each bin; a saturated layer piles up.
 
     The legend tells how many lie within a twentieth of the range from either end of a sigmoid or tanh, or are zero
-    after a relu. Of more than 200,000 values a layer, rows are left out evenly.
+    after a relu, and how many are not finite, which no bin holds. Of more than 200,000 values a layer, rows are left
+    out evenly.
     """
     if not net.activations:
         raise InputError(f"activations are those of hidden layers; got {net}")
-    x = style.points(x, net.n_inputs)
+    style.check_params(net, params)
+    x, bins = style.points(x, net.n_inputs), schedules.count("bins", bins)
     step = max(1, math.ceil(len(x) * max(net.layer_sizes[1:-1]) / _MAX_VALUES))
-    layers = reference.forward_pass(net, params, x[::step])
+    with np.errstate(over="ignore", invalid="ignore"):
+        layers = reference.forward_pass(net, params, x[::step])
     ax = style.new_axes(6.4, 4.2) if ax is None else ax
     for k, (activation, look) in enumerate(zip(net.activations, style.line_styles(len(net.activations)), strict=True)):
         a = layers[k + 1].a_in.ravel()
-        counts, edges = np.histogram(a, bins=bins, range=_BOUNDS.get(activation.name))
-        ax.stairs(
-            counts / a.size, edges, linewidth=1.6, label=f"h{k + 1}, {activation}{_note(activation.name, a)}", **look
-        )
-    ax.set(xlabel="value after the activation", ylabel="share", title=title or "")
+        counts, edges = np.histogram(a[np.isfinite(a)], bins=bins, range=_BOUNDS.get(activation.name))
+        label = f"h{k + 1}, {style.plain(activation)}{_note(activation.name, a)}"
+        ax.stairs(counts / a.size, edges, linewidth=1.6, label=label, **look)
+    ax.set(xlabel="value after the activation", ylabel="share", title=style.plain(title or ""))
     ax.set_ylim(bottom=0)
     ax.grid(alpha=0.3)
     style.legend_below(ax, ax.patches)
@@ -116,6 +122,9 @@ def activation_histograms(
 
 
 def _note(name: str, a: np.ndarray) -> str:
+    finite = np.mean(np.isfinite(a))
+    if finite < 1:
+        return f": {1 - finite:.0%} not finite"
     if name in _BOUNDS:
         low, high = _BOUNDS[name]
         edge = _SATURATED * (high - low)
@@ -131,13 +140,17 @@ def gradient_flow(
     snapshots : parameters by step, as `fastbp.train(..., snapshots=)` keeps them. Drawn is the root mean square of
     dL/dW_l over the weights of layer l, for the mean loss on x, y, on a logarithmic axis.
     """
+    if not isinstance(snapshots, Mapping):
+        raise InputError(
+            f"snapshots must be parameters by step, such as result.snapshots; got {type(snapshots).__name__}"
+        )
     if not snapshots:
         raise InputError("gradient_flow needs parameters at some steps, such as train(..., snapshots=[1, 10, 100])")
     steps = sorted(snapshots)
     sizes = np.array([gradient_sizes(net, snapshots[step], x, y) for step in steps])
     ax = style.new_axes(6.4, 4.2) if ax is None else ax
     style.legend_below(ax, draw_flow(ax, steps, sizes))
-    ax.set_title(title or "")
+    ax.set_title(style.plain(title or ""))
     return ax
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import arrays, schedules
 from ..errors import InputError
 from . import style
 
+_MAX_CLASSES = 1000
 _MAX_NUMBERS = 20  # classes, up to which the counts are written into the cells
 
 
@@ -19,9 +21,9 @@ def confusion_matrix(
     """How many rows of each class (down) were taken for each class (across), shaded by the share of the row.
 
     y, y_pred : (N,) class codes 0, 1, ..., such as `MLP.predict` gives. classes : their names, of
-    which 20 characters are shown.
+    which 20 characters are shown. At most 1,000 classes.
     """
-    y, y_pred = style.class_codes("y", y), style.class_codes("y_pred", y_pred)
+    y, y_pred = (style.class_codes(name, codes, _MAX_CLASSES) for name, codes in (("y", y), ("y_pred", y_pred)))
     if y.shape != y_pred.shape or not y.size:
         raise InputError(f"y and y_pred must have the same length of at least 1; got {len(y)} and {len(y_pred)}")
     n = max(y.max(), y_pred.max()) + 1 if classes is None else len(classes)
@@ -42,7 +44,9 @@ def confusion_matrix(
     turned = {"rotation": 45, "ha": "right"} if longest > 3 else {}
     ax.set_xticks(range(n), names, **turned)
     ax.set_yticks(range(n), names)
-    ax.set(xlabel="predicted", ylabel="true", title=title or f"{np.trace(counts) / counts.sum():.2%} right")
+    ax.set(
+        xlabel="predicted", ylabel="true", title=style.plain(title or f"{np.trace(counts) / counts.sum():.2%} right")
+    )
     return ax
 
 
@@ -55,10 +59,12 @@ def calibration(
     diagonal probabilities are right; below it the model is too sure. Bars: the share of rows in each bin. ECE, the
     expected calibration error, is the mean distance from the diagonal (Guo et al. 2017, eq. 3).
     """
-    y, p = style.class_codes("y", y), np.asarray(probability, np.float64)
+    p, n_bins = arrays.as_numbers("probability", probability, np.dtype(np.float64)), schedules.count("n_bins", n_bins)
     p = p[:, 0] if p.ndim == 2 and p.shape[1] == 1 else p
-    if len(p) != len(y) or p.ndim not in (1, 2) or not len(y) or not ((p >= 0) & (p <= 1)).all():
-        raise InputError(f"probability must be ({len(y)},) or ({len(y)}, K), from 0 to 1; got shape {p.shape}")
+    n = np.size(y)
+    if p.ndim not in (1, 2) or len(p) != n or not p.size or not ((p >= 0) & (p <= 1)).all():
+        raise InputError(f"probability must be ({n},) or ({n}, K), from 0 to 1; got shape {p.shape}")
+    y = style.class_codes("y", y, 2 if p.ndim == 1 else p.shape[1])
     sure, right = (p, y == 1) if p.ndim == 1 else (p.max(axis=1), p.argmax(axis=1) == y)
     bins = np.minimum((sure * n_bins).astype(np.int64), n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
@@ -70,9 +76,11 @@ def calibration(
     centres = (np.arange(n_bins) + 0.5) / n_bins
     ax.bar(centres, count / len(y), width=0.9 / n_bins, color=style.SKY, alpha=0.45, label="share of the rows")
     ax.plot([0, 1], [0, 1], color=style.ink(), linestyle=":", linewidth=1.2, label="as said")
-    ax.plot(said, true, color=style.VERMILION, marker="o", linewidth=1.6, label=f"{label}, ECE {error:.3f}")
+    ax.plot(
+        said, true, color=style.VERMILION, marker="o", linewidth=1.6, label=f"{style.plain(label)}, ECE {error:.3f}"
+    )
     what = "probability of class 1" if p.ndim == 1 else "probability of the class predicted"
-    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=what, ylabel="came true", title=title or "", aspect="equal")
+    ax.set(xlim=(0, 1), ylim=(0, 1.02), xlabel=what, ylabel="came true", title=style.plain(title or ""), aspect="equal")
     ax.grid(alpha=0.3)
     style.legend_below(ax, ax.get_legend_handles_labels()[0])
     return ax

@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import arrays
 from ..errors import InputError
+from ..network import MLP
+from ..parameters import Parameters
 
 # Okabe and Ito (2008), Color Universal Design.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK = (
@@ -20,7 +22,8 @@ MARKERS = "o^sDvP*X"
 DASHES = ("-", "--", ":", "-.")
 MAX_LEGEND = 10
 MAX_NAME = 20  # characters of a class's name that are shown
-_LINE = 72  # characters that a legend has room for in a line
+_LETTERS, _HANDLE = 16, 9  # of a legend in an inch; as many as a handle and the gaps beside it take
+_BELOW = 3.0  # sizes of the font, from the edge of Axes to below the name of the x axis
 
 
 def new_axes(width: float, height: float) -> Any:
@@ -47,30 +50,65 @@ def paper() -> Any:
     return matplotlib.rcParams["axes.facecolor"]
 
 
+def blue() -> str:
+    """The first colour of lines and text, lighter on a dark background."""
+    from matplotlib.colors import to_rgba
+
+    *rgb, alpha = to_rgba(paper())
+    return SKY if alpha * (1 - np.mean(rgb)) > 0.5 else BLUE
+
+
+def plain(text: Any) -> str:
+    """A user's text as matplotlib is to draw it: what stands between two dollars is no mathematics."""
+    return str(text).replace("$", r"\$")
+
+
+def outlined() -> list[Any]:
+    """Path effects of text over data: a white edge."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="white")]
+
+
 def marker(code: int) -> str:
     """The marker of a class; classes that share a colour differ in it."""
     return MARKERS[(code + code // len(COLOURS)) % len(MARKERS)]
 
 
 def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
-    """A legend outside the axes, where it hides no data."""
-    longest = max(len(handle.get_label()) for handle in handles) + 6  # the handle and the gap
-    columns = min(len(handles), max(2, min(4, _LINE // longest)))
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": columns, "frameon": False}
-    ax.legend(handles=handles, fontsize="small", **place, **options)
+    """A legend outside the axes, where it hides no data; in as many columns as fit below them."""
+    import matplotlib
+    from matplotlib.transforms import ScaledTranslation
+
+    lengths = [_HANDLE + len(handle.get_label()) for handle in handles]
+    room = _LETTERS * ax.get_window_extent().width / ax.figure.dpi
+    columns = len(handles)
+    while columns > 1 and sum(map(max, np.array_split(lengths, columns))) > room:
+        columns -= 1
+    below = ScaledTranslation(0, -_BELOW * matplotlib.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": ax.transAxes + below}
+    look = {"ncols": columns, "frameon": False, "fontsize": "small"}
+    ax.legend(handles=handles, **place, **look, **options)
+
+
+def names(what: str, given: Sequence[Any] | None, default: Sequence[Any]) -> Sequence[Any]:
+    """The names given, by default others; InputError unless there are as many of them."""
+    if given is not None and len(given) != len(default):
+        raise InputError(f"{what} must hold a name for each of {len(default)}; got {len(given)}")
+    return default if given is None else given
 
 
 def class_names(names: Sequence[Any]) -> list[str]:
-    """Names as text; of more than MAX_NAME characters beginning and end, with the code where these are not enough."""
+    """Names to draw; of more than MAX_NAME characters beginning and end, with the code where that is not enough."""
     whole = [str(name) for name in names]
     texts = [text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 9]}…{text[-8:]}" for text in whole]
     same = len(set(texts)) < len(set(whole))
-    return [f"{code}: {text}" for code, text in enumerate(texts)] if same else texts
+    return [plain(f"{code}: {text}" if same else text) for code, text in enumerate(texts)]
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:
-    """n lines that differ in colour and in dashes; without yellow, which is lost on white."""
-    colours = (*COLOURS[:6], ink())
+    """n lines that differ in colour and in dashes; yellow, which is lost on white, in dark styles alone."""
+    colours = (blue(), ORANGE, GREEN, PURPLE, SKY if blue() == BLUE else YELLOW, VERMILION, ink())
     return [{"color": colours[i % 7], "linestyle": DASHES[(i + i // 7) % 4]} for i in range(n)]
 
 
@@ -97,14 +135,21 @@ def points(x: Any, n_inputs: int) -> np.ndarray:
     return x
 
 
-def class_codes(name: str, values: Any) -> np.ndarray:
-    """Class codes as int64 (N,); InputError for what is none. Whole floats and (N, 1) will do."""
-    codes = np.asarray(values)
-    codes = codes[:, 0] if codes.ndim == 2 and codes.shape[1] == 1 else codes
-    fits = codes.ndim == 1 and codes.dtype.kind in "biuf"
-    if fits and codes.dtype.kind == "f":
-        fits = bool((codes == np.floor(codes)).all())
-    if not fits or (codes.size and codes.min() < 0):
-        kind = np.asarray(values)
-        raise InputError(f"{name} must hold class codes 0, 1, ..., shape (N,); got {kind.dtype} {kind.shape}")
+def class_codes(name: str, values: Any, n_classes: int) -> np.ndarray:
+    """Class codes 0 to n_classes - 1 as int64 (N,); InputError for what is none. Whole floats and (N, 1) will do."""
+    given = np.asarray(values)
+    codes = given[:, 0] if given.ndim == 2 and given.shape[1] == 1 else given
+    wanted = f"{name} must hold class codes 0 to {n_classes - 1}"
+    if codes.ndim != 1 or codes.dtype.kind not in "biuf":
+        raise InputError(f"{wanted}, shape (N,); got {given.dtype} {given.shape}")
+    wrong = ~((codes >= 0) & (codes < n_classes) & (codes == np.floor(codes)))
+    if wrong.any():
+        raise InputError(f"{wanted}; got {codes[wrong][0]} at row {wrong.argmax()}")
     return codes.astype(np.int64)
+
+
+def check_params(net: MLP, params: Any) -> None:
+    """InputError for parameters of another network."""
+    if not isinstance(params, Parameters) or params.net.layers != net.layers:
+        got = repr(params) if isinstance(params, Parameters) else type(params).__name__
+        raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
