@@ -145,6 +145,7 @@ class LiveView(Callback):
         state = {
             "net": str(net), "step": run.step, "last_step": run.last_step, "epoch": run.epoch, "ended": ended,
             "samples_per_second": _number(run.samples_per_second), "losses": _losses(run.history, flow), "flow": flow,
+            "n_rows": len(self._y),
         }  # fmt: skip
         if self._region is not None and boundary.can_be_drawn(net):
             state["boundary"] = self._boundary(net, params)

@@ -55,6 +55,7 @@ def test_the_state_is_that_of_the_run(watch):
     state = json.loads(fetched(view, "state"))
     assert (state["net"], state["step"], state["last_step"], state["ended"]) == (str(NET), 30, 30, "done")
     assert set(state["flow"]) == {"step", "loss", "W1", "W2"}
+    assert state["n_rows"] == 1000
     assert state["flow"]["step"][0] == 0
     assert state["flow"]["loss"][0] is None
     assert state["flow"]["step"][-1] == 30
