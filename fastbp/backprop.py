@@ -1,4 +1,4 @@
-"""Forward, loss and gradient of user arrays: through the door and the plan to the fused kernels.
+"""Forward pass, loss and gradient on arrays of yours: through the door and the plan to the fused kernels.
 
 All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it, and may be sparse, of
 any format of scipy.sparse: the first layer's work then follows the numbers stored (`fastbp.csr`). `n_threads` is the
@@ -133,8 +133,9 @@ def vjp(
 
         pullback(d_y) -> (gradient, d_x),   gradient = sum_ik d_y_ik dy_ik/dparams,   d_x_i = sum_k d_y_ik dy_ik/dx_i
 
-    d_y : (N, n_outputs), or (N,) for one output: dL/dy_pred of any L. gradient : Parameters; d_x : (N, n_inputs). The
-    pullback may be called many times, and later; params are kept as they are now, x must not be changed until then.
+    d_y : (N, n_outputs), or (N,) for one output: dL/dy_pred of any L. gradient : Parameters; d_x : (N, n_inputs).
+
+    The pullback may be called many times, and later; params are kept as they are now, x must not be changed until then.
     """
     params = params.copy() if isinstance(params, Parameters) else params
     x = csr.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)

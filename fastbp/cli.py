@@ -26,7 +26,8 @@ SCHEDULES = (
 _TRAIN = """\
 Train a dense network by gradient descent and write a folder with the model, its history and pictures.
 
-Without --data: the lecture's 2-100-1 network on two spirals, a million points, full batch, 1,000 steps.
+Without --data: the lecture's 2-100-1 network on two spirals, a million points, standardised, full batch,
+1,000 steps.
 With --data: your own table. Features are standardised, and a fifth of the rows is held out to score the model.
 A target of text or of few whole numbers is taken for classes, any other for a number."""
 _TRAIN_EXAMPLES = """\
@@ -251,13 +252,13 @@ def _add_graph(commands: argparse._SubParsersAction) -> None:
         "--model",
         default="fastbp-run/model.npz",
         metavar="PATH",
-        help="as `fastbp train` wrote it; default: its default",
+        help="model.npz as `fastbp train` wrote it; default: fastbp-run/model.npz",
     )
     parser.add_argument("--data", metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder; default: two spirals")
     parser.add_argument(
         "--row", type=_natural, default=0, metavar="N",
-        help="of the file, counted from 0 below the header; of the spirals one of the million points that "
-        "`fastbp train` makes by default, 0 to 999999; default 0",
+        help="row to show, counted from 0 below the header; without --data one of the million points of a default "
+        "`fastbp train`, 0 to 999999; default 0",
     )  # fmt: skip
     parser.add_argument("--target", metavar="NAME", help="column with the right answer; default: as in training")
     parser.add_argument("--explain", metavar="NODE", help="derive the gradient of a node, such as W1, with its numbers")

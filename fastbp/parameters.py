@@ -23,6 +23,7 @@ class Parameters:
 
     vector : (n_parameters,) float32 or float64; what an optimiser, SciPy or a checkpoint sees.
     weights[l] : (n_in, n_out) views; biases[l] : (n_out,) views, or () for a network without biases.
+
     Writing to a view writes to the vector, and the other way round.
     """
 

@@ -96,4 +96,4 @@ def test_activations_that_are_not_finite_are_counted():
     params.biases[0][...] = 0
     ax = plot.activation_histograms(net, params, np.full((5, 2), 2.0))
     assert ax.patches[0].get_data().values.sum() == pytest.approx(0.75)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["h1, relu: 25% not finite"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["h, relu: 25% not finite"]

@@ -2,8 +2,8 @@ r"""
 A neuron, a layer, a network
 ============================
 
-A neuron multiplies its inputs by weights, adds them up with a bias, and passes the sum through a sigmoid. What comes
-out lies between 0 and 1: how strongly it fires.
+A neuron multiplies its inputs by weights, adds up the products and a bias, and passes the sum through a sigmoid. What
+comes out lies between 0 and 1: how strongly it fires.
 
 .. math:: f(x) = \sigma(w_1 x_1 + w_2 x_2 + \dots + b) \qquad \sigma(z) = \frac{1}{1 + e^{-z}}
 """
@@ -54,19 +54,19 @@ print(sigmoid(rows @ weights + biases))
 # A network
 # ---------
 #
-# The lecture's model tells two classes of points in the plane apart. It has two layers and no biases:
+# The lecture's model separates two classes of points in the plane. It has two layers and no biases:
 #
 # .. math::
 #
 #    z_1 = x W_1 \qquad h = \sigma(z_1) \qquad z_2 = h W_2 \qquad \hat y = \sigma(z_2),
 #    \qquad W_1 \in \mathbb{R}^{2 \times 100}, \quad W_2 \in \mathbb{R}^{100 \times 1}
 #
-# :math:`\hat y` is the probability of class 1. How wrong it is, the cross entropy tells: the less probable the network
-# called what is the case, the larger it is.
+# :math:`\hat y` is the probability of class 1. The cross entropy measures how wrong it is: the lower the probability
+# that the network gave to the true class, the larger the loss.
 #
 # .. math:: L = -\left[ y \ln \hat y + (1 - y) \ln (1 - \hat y) \right]
 #
-# In fastbp such a network is a value, and its parameters are one vector with a view per layer.
+# In fastbp a network is a description without weights; its parameters are one vector with a view per layer.
 
 net = fastbp.MLP((2, 100, 1), activation="sigmoid", loss="binary_cross_entropy", bias=False)
 params = net.init(rng=0, scheme="lecture")  # from the standard normal distribution
@@ -84,7 +84,7 @@ print(f"mean loss of untrained weights: {net.loss(params, points, y):.4f}, by th
 # 1. Draw the weights at random.
 # 2. Compute the gradient of the loss with respect to :math:`W_1` and :math:`W_2`.
 # 3. Take a step against it: :math:`W \leftarrow W - \alpha \, \partial L / \partial W`.
-# 4. Go on with 2.
+# 4. Repeat from 2.
 #
 # The second step is backpropagation. It comes next.
 

@@ -52,7 +52,7 @@ print(f"y_hat = {y_hat[0, 0]:.4f}, L = {loss:.4f}")
 # Backward
 # --------
 #
-# From :math:`L` to the left, a formula and its line of code at a time. Each result is held against the node of the
+# From :math:`L` to the left, a formula and its line of code at a time. Each result is compared with that node of the
 # graph.
 
 
@@ -63,8 +63,8 @@ def same(name, grad):
 
 
 # %%
-# **1. The loss.** :math:`y` is 1 or 0, so one of the two fractions is there; a wrong answer has a small denominator,
-# and a large gradient.
+# **1. The loss.** :math:`y` is 1 or 0, so only one of the two fractions remains; for a wrong answer its denominator is
+# small and the gradient large.
 #
 # .. math:: \frac{\partial L}{\partial \hat y} = -\left( \frac{y}{\hat y} - \frac{1 - y}{1 - \hat y} \right)
 
@@ -80,8 +80,8 @@ d_z2 = y_hat * (1 - y_hat) * d_y_hat
 same("z2", d_z2)
 
 # %%
-# Both fractions cancel, and :math:`\hat y - y` remains: how far the answer is off. Libraries compute it like this,
-# which also works where :math:`\hat y` is rounded to 0 or 1.
+# The factor :math:`\hat y (1 - \hat y)` cancels both denominators, and :math:`\hat y - y` remains: how far off the
+# answer is. Libraries compute it this way, which also works where :math:`\hat y` is rounded to 0 or 1.
 
 same("z2", y_hat - y)
 
@@ -97,8 +97,8 @@ d_w2 = h.T @ d_z2
 same("W2", d_w2)
 
 # %%
-# **4. What the hidden layer gets.** The same product, now seen from :math:`h`: N x 3 comes of (N x 1) and (1 x 3)
-# alone. Each hidden unit receives the error in the share in which it had a say.
+# **4. What the hidden layer gets.** The same product, now seen from :math:`h`: only (N x 1) times (1 x 3) gives N x 3.
+# Each hidden unit receives the error times the weight with which it contributed.
 #
 # .. math:: \frac{\partial L}{\partial h} = \frac{\partial L}{\partial z_2} W_2^\top
 
@@ -106,7 +106,7 @@ d_h = d_z2 @ w2.T
 same("h", d_h)
 
 # %%
-# **5. The first sigmoid.** As in step 2, number by number.
+# **5. The first sigmoid.** As in step 2, element by element.
 #
 # .. math:: \frac{\partial L}{\partial z_1} = h (1 - h) \, \frac{\partial L}{\partial h}
 
@@ -124,18 +124,18 @@ same("W1", d_w1)
 # %%
 # The same for any network
 # ------------------------
-#
-# A graph can be had of every network, and knows the rule of each node, its local derivative and what came from the
-# right. Nothing here is special to two layers: with more, steps 3 to 5 are repeated.
+# Every network has such a graph. It knows the rule of each node: the local derivative, and what came from the right.
+# With more layers steps 3 to 5 are repeated. A bias is added to every sample, so its gradient is the sum of
+# :math:`\partial L / \partial z` over the samples. The ``s`` in the table is 1/N, as the loss is a mean here.
 
-deep = fastbp.MLP((2, 4, 3, 3), activation=("tanh", "relu"), loss="cross_entropy")
-print(fastbp.graph.trace(deep, deep.init(0, dtype=np.float64), np.array([[0.5, -1.0], [1.0, 2.0]]), [2, 0]).table())
+deep = fastbp.MLP((2, 4, 3, 1), activation=("tanh", "relu"), loss="squared_error")
+print(fastbp.graph.trace(deep, deep.init(0, dtype=np.float64), [[0.5, -1.0], [1.0, 2.0]], [0.3, -1.2]).table())
 
 # %%
 # Why?
 # ----
 #
-# A node can be asked how its gradient comes about, with the numbers put in.
+# Any node can explain how its gradient is computed, with the actual numbers.
 
 print(g.explain("W1"))
 
@@ -143,8 +143,9 @@ print(g.explain("W1"))
 # Is it right?
 # ------------
 #
-# The picture, the code above and the compiled kernel compute the same numbers. And the gradient is what a gradient
-# should be: how much the loss changes with each weight, here by changing one by a millionth, up and down.
+# The picture, the code above and the compiled kernel compute the same numbers, up to rounding. And the gradient is what
+# a gradient should be: how much the loss changes with each weight, tested here by moving one weight up and down by a
+# millionth. (For one sample the mean, fastbp's default, and the sum are the same.)
 
 _, gradient = net.value_and_grad(params, x, y, reduction="sum")
 for name, by_hand, by_kernel in zip(("W1", "W2"), (d_w1, d_w2), gradient.weights, strict=True):
@@ -157,6 +158,6 @@ up, down = (net.loss(params.from_vector(net, params.vector + sign * nudge), x, y
 print(f"dL/dW1[0, 0]: {d_w1[0, 0]:.8f}, by differences {(up - down) / 2e-6:.8f}")
 
 # %%
-# ``fastbp.check_grad`` does that for all weights, and more exactly.
+# ``fastbp.check_grad`` does this for all weights, and more accurately.
 
 print(fastbp.check_grad(net, params, x, y))

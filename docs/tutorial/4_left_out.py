@@ -17,7 +17,8 @@ import fastbp
 # The textbook gradient divides by :math:`\hat y` and by :math:`1 - \hat y`, then multiplies by both. In exact
 # arithmetic they cancel to :math:`\hat y - y`. In floating point :math:`\hat y` rounds to 1 once :math:`z_2` is beyond
 # 17 in float32, 37 in float64: a sure and wrong answer, from which there is most to learn, then has the gradient 0
-# times infinity. fastbp computes :math:`\hat y - y`, and the loss from :math:`z_2` itself.
+# times infinity. Even a sure and right one becomes NaN, from 0 / 0 in the term that should drop out. fastbp computes
+# :math:`\hat y - y`, and the loss from :math:`z_2` itself.
 
 z = np.linspace(0, 60, 601)
 with np.errstate(divide="ignore", invalid="ignore"):
@@ -33,7 +34,7 @@ print(f"at z = 40: textbook {textbook[400]}, fastbp {exact[400]}; loss {textbook
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 for ax, good, bad, label in zip(axes, (exact, exact_loss), (textbook, textbook_loss), ("dL/dz", "L"), strict=True):
     ax.plot(z, good, color="#0072B2", linewidth=4, alpha=0.4, label="fastbp")
-    ax.plot(z, bad, color="#D55E00", linestyle="--", label="textbook, until it is no number")
+    ax.plot(z, bad, color="#D55E00", linestyle="--", label="textbook, until it is inf or NaN")
     ax.set(xlabel="z, where the right answer is 0", ylabel=label)
     ax.legend()
 
@@ -42,7 +43,8 @@ for ax, good, bad, label in zip(axes, (exact, exact_loss), (textbook, textbook_l
 # -----------------
 #
 # One slide prints the update as :math:`\theta := \alpha \nabla J`, without :math:`\theta -`. It throws the weights away
-# at each step. With a plus in place of the minus the loss grows as fast as it should fall.
+# at each step, and the loss stays above that of the random weights. With a plus in place of the minus the loss climbs
+# without end.
 
 x, y = fastbp.data.spirals(400)
 net = fastbp.MLP((2, 100, 1), bias=False)
@@ -72,10 +74,11 @@ assert curves["W - a grad"][-1] < curves["a grad, as printed"][-1] < curves["W +
 # ------------------------
 #
 # Some slides have ``h.T @ (p * (1 - p)) * grad`` where ``h.T @ (p * (1 - p) * grad)`` is meant. The product of matrices
-# then comes first, and has the shape of :math:`W_2`, the gradient that of :math:`\hat y`: most numbers of samples give
-# an error. Only with one sample, or by chance, do the shapes fit; with as many samples as hidden units the result has
-# the shape of the gradient, and is none. Shapes alone do not show that a formula is right; a check against
-# differences, as ``fastbp.check_grad`` does, would.
+# then comes first, and has the shape of :math:`W_2`, the gradient that of :math:`\hat y`: with most batch sizes this is
+# an error. With one sample the shapes fit and the result is even right, so a test on one sample does not find the slip.
+# With as many samples as hidden units the shapes fit too, and the result has the shape of the gradient but is not the
+# gradient. Shapes alone do not show that a formula is right; a comparison with differences, as ``fastbp.check_grad``
+# makes it, does.
 
 for n in (400, 100):
     rows, targets = x[:n].astype(np.float64), y[:n, None]
@@ -93,16 +96,20 @@ for n in (400, 100):
         print(f"{n} samples: {error}")
 
 # %%
-# Two more slips can be seen at once: :math:`W_2` is printed as 2 x 100, and is 100 x 1; and the loss is printed at step
-# 0, before it was computed.
+# Two more slips are easy to see: :math:`W_2` is printed as 2 x 100 but is 100 x 1, and at step 0 the loss is printed
+# before it has been computed. Not given at all are the data, the initial weights and the drawing functions. Here they
+# are ``fastbp.data.spirals``, ``net.init(scheme="lecture")`` and ``fastbp.plot.decision_boundary``, which draws the
+# data as well.
 
 # %%
-# No bias, and the symmetry that comes of it
-# ------------------------------------------
+# No bias, and the symmetry that comes with it
+# --------------------------------------------
 #
-# Since :math:`\sigma(-z) = 1 - \sigma(z)`, a network without biases has :math:`z_2(-x) = \sum W_2 - z_2(x)`: what it
-# says of a point fixes what it says of its mirror image. Two spirals that are mirror images suit it; a disc around the
-# origin it can never learn. With biases it can.
+# Since :math:`\sigma(-z) = 1 - \sigma(z)`, a network without biases has :math:`z_2(-x) = \sum W_2 - z_2(x)`: its answer
+# at a point fixes its answer at the opposite point, -x. Two spirals that are each other turned by 180 degrees suit it.
+# A disc around the origin it can never learn: :math:`z_2(x) + z_2(-x)` would have to be positive inside and negative
+# outside, but is the same number everywhere. The 73 % in the title are what one gets by always answering "outside";
+# with biases the network learns the disc.
 
 rng = np.random.default_rng(0)
 points = rng.uniform(-1, 1, (1500, 2)).astype(np.float32)

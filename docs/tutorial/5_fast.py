@@ -2,7 +2,7 @@ r"""
 From the slides' code to the fused kernel
 =========================================
 
-The same gradient, seven times, measured on the machine that built this page.
+The same gradient, seven times, measured on the machine that built this page. The kernel computes the loss as well.
 """
 
 import math
@@ -26,7 +26,8 @@ targets = y[:, None].astype(np.float32)
 # 1. The slides
 # -------------
 #
-# A line a formula; every intermediate result is an array of 100,000 x 100 numbers, which goes to memory and back.
+# One line per formula. Every intermediate result of the hidden layer is an array of 100,000 x 100 numbers, which goes
+# to memory and back.
 
 
 def slides():
@@ -41,8 +42,8 @@ def slides():
 # 2. The two factors that cancel
 # ------------------------------
 #
-# :math:`\partial L / \partial z_2 = \hat y - y`: no division by zero. As fast, since what takes time are the large
-# arrays.
+# :math:`\partial L / \partial z_2 = \hat y - y`: no division by zero. There is little to gain: the time goes into the
+# large arrays.
 
 
 def cancelled():
@@ -54,9 +55,8 @@ def cancelled():
 # %%
 # 3. In blocks
 # ------------
-#
-# A thousand samples at a time: all intermediate results stay in the core's cache. The price is a loop in Python, and
-# each function of NumPy runs long enough to pay it.
+# A thousand samples at a time, and in place where possible: intermediate results are small enough to stay in a cache.
+# The price is a loop in Python, which costs little beside the work on a thousand samples.
 
 
 def in_blocks(block=1000):
@@ -80,8 +80,8 @@ def in_blocks(block=1000):
 # -----------------
 #
 # One sample goes through the whole network, forward and backward, and is done: no array but the hundred numbers of
-# :math:`h`. Numba compiles that to machine code. On one core, where the stages before could use all of them for their
-# products of matrices.
+# :math:`h`. Numba compiles that to machine code. It runs on one core; the stages before could use all cores for their
+# matrix products.
 
 f32 = np.float32
 
@@ -119,9 +119,10 @@ loops = explicit(math.exp)
 # ----------------------------------
 #
 # ``math.exp`` is a call for each number, so the loop around it stays one number at a time. A formula has no call in it:
-# :math:`e^v = 2^k \, 2^f` with a whole :math:`k`, which is put into the bits of the exponent, and a polynomial for
-# :math:`2^f`. Now the compiler takes eight or sixteen numbers at once. It must also be told that it may add up
-# :math:`z_2` in another order.
+# :math:`e^v = 2^k \, 2^f`, where :math:`k + f = v / \ln 2`, :math:`k` is a whole number and :math:`f` lies between -1/2
+# and 1/2. :math:`2^k` is put into the bits of the exponent, and :math:`2^f` is a polynomial. Now the compiler handles a
+# whole vector register of numbers at once: sixteen with AVX-512, eight with AVX2. It must also be told that it may add
+# up :math:`z_2` in another order.
 
 fast = {"contract", "reassoc", "nsz", "arcp"}
 powers = tuple(f32(math.log(2) ** k / math.factorial(k)) for k in range(6, -1, -1))
@@ -143,8 +144,8 @@ vectorised = explicit(exp, fastmath=fast)
 # 6. and 7. The fused kernel
 # --------------------------
 #
-# In the loops above the weights are fetched and all gradients updated in memory for every sample. fastbp's kernel has
-# some dozens of samples side by side in registers, and takes one hidden unit after the other: its weights are fetched
+# In the loops above the weights are fetched and all gradients updated in memory for every sample. fastbp's kernel keeps
+# several dozen samples side by side in registers, and takes one hidden unit after the other: its weights are fetched
 # once for all of them, and its gradient is added up in registers before it is stored. Sums of many samples are merged
 # in float64, in an order that does not depend on the number of threads: all cores give the same bits as one.
 
@@ -160,9 +161,10 @@ def kernel(n_threads):
 # Side by side
 # ------------
 #
-# First how far they are from the gradient in float64, relative to its norm. Then how long they take: medians of calls
-# by turns, with pauses between, as the threads of NumPy's products and those of the kernel would else be in each
-# other's way. Loops that add up 100,000 numbers in float32, one after the other, lose four digits; blocks keep them.
+# First how far they are from the gradient in float64, relative to its norm. Then how long they take: the median of five
+# calls each, taken in turn with pauses in between, because otherwise the threads of NumPy and of the kernel would get
+# in each other's way. Loops that add up 100,000 numbers in float32, one after the other, lose four digits; blocks keep
+# them.
 
 stages = {
     "the slides": slides,
@@ -204,5 +206,5 @@ figure, ax = plt.subplots(figsize=(8, 4.2), layout="constrained")
 bars = ax.barh(list(medians), list(medians.values()), color="#0072B2")
 ax.bar_label(bars, fmt="%.0f ns", padding=3)
 ax.invert_yaxis()
-ax.set(xscale="log", xlabel="ns a sample, loss and gradient")
+ax.set(xscale="log", xlabel="ns a sample")
 ax.margins(x=0.2)

@@ -2,7 +2,7 @@ r"""
 Look into a network of your own
 ===============================
 
-The pictures of the lecture serve any network. Here one that reads digits: 1,797 images of 8 x 8 grey values, which
+The lecture's pictures work for any network. Here is one that reads digits: 1,797 images of 8 x 8 grey values, which
 come with scikit-learn, in ten classes.
 """
 
@@ -59,8 +59,8 @@ fastbp.plot.calibration(labels[held_out], net.forward(params, images[held_out]),
 # Where it decides
 # ----------------
 #
-# In the plane of the two directions in which the images vary most, through their mean. Points fall upright onto the
-# plane, so many lie over the region of another class than the one the network finds them in.
+# In the plane of the two directions in which the images vary most, through their mean. The points are projected onto
+# the plane, so many appear in the region of a class other than the one the network gives them.
 
 figure, ax = plt.subplots(figsize=(8, 6.4), layout="constrained")
 fastbp.plot.decision_boundary(net, params, x, y, plane="pca", ax=ax)
@@ -69,7 +69,7 @@ fastbp.plot.decision_boundary(net, params, x, y, plane="pca", ax=ax)
 # One image, step by step
 # -----------------------
 #
-# The graph of one image that is read wrongly: where its gradient is large, and what would be changed by it.
+# The graph of one image that is read wrongly: where the gradient is large, and what a step against it would change.
 
 wrong = np.flatnonzero(held_out)[net.predict(params, images[held_out]) != labels[held_out]][0]
 g = fastbp.graph.trace(net, params.astype(np.float64), images[wrong][None], [labels[wrong]])
@@ -79,8 +79,8 @@ y_hat = g.nodes["y_hat"].value[0]
 print(f"a {labels[wrong]}, which is taken for a {y_hat.argmax()} with probability {y_hat.max():.2f}")
 
 # %%
-# The gradient with respect to the image itself tells which pixels matter: with more ink where it is blue, and less
-# where it is red, the loss would fall.
+# The gradient with respect to the image itself tells which pixels matter: with a little more ink where it is blue, or a
+# little less where it is red, the loss would fall.
 
 figure, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 axes[0].imshow(images[wrong].reshape(8, 8), cmap="gray_r")

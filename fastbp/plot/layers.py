@@ -112,7 +112,8 @@ def activation_histograms(
     for k, (activation, look) in enumerate(zip(net.activations, style.line_styles(len(net.activations)), strict=True)):
         a = layers[k + 1].a_in.ravel()
         counts, edges = np.histogram(a[np.isfinite(a)], bins=bins, range=_BOUNDS.get(activation.name))
-        label = f"h{k + 1}, {style.plain(activation)}{_note(activation.name, a)}"
+        name = "h" if len(net.activations) == 1 else f"h{k + 1}"  # as in a graph
+        label = f"{name}, {style.plain(activation)}{_note(activation.name, a)}"
         ax.stairs(counts / a.size, edges, linewidth=1.6, label=label, **look)
     ax.set(xlabel="value after the activation", ylabel="share", title=style.plain(title or ""))
     ax.set_ylim(bottom=0)
