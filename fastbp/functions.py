@@ -25,9 +25,9 @@ _TOLERANCE = 1e-6
 class Named:
     """A function by its name in a table, with its parameter where it has one; or of the user's own, with a derivative.
 
-    value, derivative : functions of n_arguments numbers; their name stands in formulas, and must be an identifier of
-    ASCII letters, digits and _. InputError if they are not elementwise or the derivative is
-    not that of the value in its last argument; check=False leaves that test out.
+    name : of a table; of the user's own an identifier of ASCII letters, digits and _, as it stands in formulas.
+    value, derivative : functions of n_arguments numbers. InputError if they are not elementwise or the derivative is
+        not that of the value in its last argument; check=False leaves that test out.
     """
 
     name: str

@@ -11,10 +11,10 @@ import numpy as np
 
 from . import data, files, graph, graph_text, plot, saving
 from .errors import DataError, InputError
+from .plot.style import has_matplotlib
 from .runs import naming
 from .tables import BadRows, Table
 from .task import Task
-from .train_command import has_matplotlib
 
 PICTURES = (".png", ".svg", ".pdf")
 _TEXTS = {".dot": graph.Graph.to_dot, ".json": graph.Graph.to_json, ".tex": graph.Graph.latex}

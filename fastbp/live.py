@@ -91,7 +91,7 @@ class LiveView(Callback):
 
     def close(self) -> None:
         """Serve no longer; a page that looks has seen the last state before."""
-        looks_until = min(self._looked_at, time.perf_counter()) + 4 * _POLL
+        looks_until = self._looked_at + 4 * _POLL  # a page that is still there has asked again
         while self._seen is not self._state and time.perf_counter() < looks_until:
             time.sleep(_POLL / 10)
         self._server.shutdown()

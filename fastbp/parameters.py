@@ -83,6 +83,13 @@ class Parameters:
         return f"Parameters({self.net}, {self.vector.size} {self.dtype})"
 
 
+def check_params(net: MLP, params: Any) -> None:
+    """InputError for what is no Parameters, and for those of another network."""
+    if not isinstance(params, Parameters) or params.net.layers != net.layers:
+        got = repr(params) if isinstance(params, Parameters) else type(params).__name__
+        raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
+
+
 def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: str | None = None) -> Parameters:
     """Random weights and zero biases.
 

@@ -18,6 +18,7 @@ from .errors import DivergenceError, InputError
 from .history import History
 from .interrupts import Terminated
 from .parameters import Parameters
+from .plot.style import has_matplotlib
 from .preparing import Prepared, Rows, prepare
 from .progress import Silence, display
 from .runs import RunFolder
@@ -217,15 +218,6 @@ def snapshot_steps(n_steps: int) -> set[int]:
     """
     steps = {5, 20, 100, 300, *range(1000, 10_001, 1000), *range(20_000, n_steps + 1, 10_000), n_steps}
     return {step for step in steps if step <= n_steps}
-
-
-def has_matplotlib() -> bool:
-    """Whether pictures can be drawn."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _announcement(ready: Prepared, source: str | None) -> str:

@@ -24,7 +24,7 @@ from .interrupts import Interrupts
 from .kernels import descent as notes_of
 from .metrics import as_metrics, targets_like
 from .network import MLP
-from .parameters import Parameters
+from .parameters import Parameters, check_params
 
 SPAN_SECONDS = 0.1  # of steps between two looks at what else there is to do; signals are seen sooner
 
@@ -107,9 +107,7 @@ class Training:
         snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, memory_limit: int | None = None,
         n_threads: int | None = None,
     ) -> None:  # fmt: skip
-        if not isinstance(params, Parameters) or params.net.layers != net.layers:
-            got = repr(params) if isinstance(params, Parameters) else type(params).__name__
-            raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
+        check_params(net, params)
         self.net, self.params, self.n_threads = net, params.copy(), n_threads
         self.state = options.as_state(optimizer, opt_state, self.params)
         self.settings = {

@@ -66,6 +66,16 @@ def test_the_graph_shows_every_node_value_and_gradient():
     assert min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for i, a in enumerate(centres) for b in centres[:i]) > 0.6
 
 
+@pytest.mark.parametrize(("numbers", "text"), [
+    ([1.4812, -0.4951, -0.2812], "[1.48 -0.495 -0.281]"), ([0.11123, -0.003712, 0.004203], "[0.11 -0.0037 0.0042]"),
+])  # fmt: skip
+def test_numbers_of_the_graph_have_room_on_their_edge(numbers, text):
+    """Three digits, or two where they are long."""
+    net = fastbp.MLP((3, 1), loss="squared_error")
+    ax = plot.computation_graph(graph.trace(net, net.init(0, dtype=np.float64), [numbers], [0.0]))
+    assert text in [each.get_text() for each in ax.texts]
+
+
 def test_the_graph_defines_its_functions():
     """Each below the picture, inside of it."""
     net = fastbp.MLP((2, 3, 1), activation="gelu", loss=fastbp.losses.huber(0.5))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..network import MLP
-from ..parameters import Parameters
+from ..parameters import Parameters, check_params
 from . import style
 
 MAX_POINTS = 2000  # that are drawn one by one; more are drawn as density
@@ -44,7 +44,7 @@ def decision_boundary(
     than ten its name stands in it.
     """
     n_classes = _check_classifier(net, plane)
-    style.check_params(net, params)
+    check_params(net, params)
     x, y = style.points(x, net.n_inputs), style.class_codes("y", y, n_classes)
     if len(y) != len(x):
         raise InputError(f"y must hold a class code for each row of x, 0 to {n_classes - 1}; got {len(y)} for {len(x)}")

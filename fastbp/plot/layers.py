@@ -12,7 +12,7 @@ import numpy as np
 from .. import reference, schedules
 from ..errors import InputError
 from ..network import MLP
-from ..parameters import Parameters
+from ..parameters import Parameters, check_params
 from . import boundary, style
 
 _MAX_LINES = 400
@@ -34,7 +34,7 @@ def weights(
     """
     if image_shape is None and net.n_inputs != 2:
         raise InputError(f"weights are drawn for two inputs, or for images with image_shape=(height, width); got {net}")
-    style.check_params(net, params)
+    check_params(net, params)
     if image_shape is not None:
         return _weight_images(params, image_shape, ax, title)
     ax = style.new_axes(5.6, 5.2) if ax is None else ax
@@ -103,7 +103,7 @@ def activation_histograms(
     """
     if not net.activations:
         raise InputError(f"activations are those of hidden layers; got {net}")
-    style.check_params(net, params)
+    check_params(net, params)
     x, bins = style.points(x, net.n_inputs), schedules.count("bins", bins)
     step = max(1, math.ceil(len(x) * max(net.layer_sizes[1:-1]) / _MAX_VALUES))
     with np.errstate(over="ignore", invalid="ignore"):

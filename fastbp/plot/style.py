@@ -9,8 +9,6 @@ import numpy as np
 
 from .. import arrays
 from ..errors import InputError
-from ..network import MLP
-from ..parameters import Parameters
 
 # Okabe and Ito (2008), Color Universal Design.
 BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK = (
@@ -24,6 +22,15 @@ MAX_LEGEND = 10
 MAX_NAME = 20  # characters of a class's name that are shown
 _LETTERS, _HANDLE = 16, 9  # of a legend in an inch; as many as a handle and the gaps beside it take
 _BELOW = 3.0  # sizes of the font, from the edge of Axes to below the name of the x axis
+
+
+def has_matplotlib() -> bool:
+    """Whether pictures can be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def new_axes(width: float, height: float) -> Any:
@@ -146,10 +153,3 @@ def class_codes(name: str, values: Any, n_classes: int) -> np.ndarray:
     if wrong.any():
         raise InputError(f"{wanted}; got {codes[wrong][0]} at row {wrong.argmax()}")
     return codes.astype(np.int64)
-
-
-def check_params(net: MLP, params: Any) -> None:
-    """InputError for parameters of another network."""
-    if not isinstance(params, Parameters) or params.net.layers != net.layers:
-        got = repr(params) if isinstance(params, Parameters) else type(params).__name__
-        raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
