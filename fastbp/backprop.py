@@ -8,8 +8,7 @@ for any number. A `workspace` keeps scratch memory between calls and serves one 
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,12 @@ import numpy as np
 from . import _threads, arrays, csr
 from .csr import CSR
 from .errors import InputError
-from .kernels import fields, fused
-from .kernels.elementwise import PULLBACK
+from .kernels import structures as k
+from .kernels.math.elementwise import PULLBACK
+from .kernels.program import executor
 from .network import MLP
 from .parameters import Parameters, check_dtype
-from .workspace import Batch, Workspace, pool
+from .workspace import Want, Workspace, pool
 
 _NO_LABELS = np.empty(0, np.int64)
 _WITHOUT_TARGETS = object()  # not None, which may be a user's y
@@ -36,12 +36,12 @@ def forward(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, w
     x : (N, n_inputs), anything array-like. Returns (N, n_outputs) in params.dtype, written to `out` where given.
     Row i has the bits of `forward(x[i : i + 1])[0]`.
     """
-    return _outputs(net, params, x, fields.RESPONSE, out, n_threads, workspace)
+    return _outputs(net, params, x, k.RESPONSE, out, n_threads, workspace)
 
 
 def logits(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, workspace=None) -> np.ndarray:
     """z_L, the outputs before the link, (N, n_outputs); see `forward`."""
-    return _outputs(net, params, x, fields.LOGITS, out, n_threads, workspace)
+    return _outputs(net, params, x, k.LOGITS, out, n_threads, workspace)
 
 
 def predict(net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=None) -> np.ndarray:
@@ -69,17 +69,15 @@ def loss(
     y : (N, n_outputs), (N,) for one output, or integer labels (N,) for cross_entropy.
     """
     arrays.check_reduction(reduction)
-    n_rows_out = None
     call = Data(net, params, x, y, sample_weight)
     if reduction == "none":
         if l1 or l2:
             raise InputError("penalties belong to the whole objective; reduction='none' needs l1=0 and l2=0")
-        n_rows_out = np.empty(len(call.x), call.vector.dtype)
-    mode = fields.LOSS_SUM if n_rows_out is None else fields.LOSS_EACH
-    total = _run(net, call, mode, n_rows_out, (), n_threads, workspace)
-    if n_rows_out is not None:
-        return n_rows_out
-    return total * call.scale(reduction) + _penalty(net, call.vector, l1, l2)
+        each = np.empty(len(call.x), call.vector.dtype)
+        _run(net, call, Want(k.LOSS_EACH, net.loss_function.code), each, n_threads, workspace)
+        return each
+    want = Want(k.LOSS_SUM, net.loss_function.code, call.scale(reduction), *_penalties(l1, l2))
+    return _run(net, call, want, None, n_threads, workspace)
 
 
 def value_and_grad(
@@ -99,10 +97,8 @@ def value_and_grad(
         if not isinstance(out, Parameters):
             raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
         arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, call.inputs)
-    scale = call.scale(reduction)
-    penalties = (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
-    total = _run(net, call, fields.GRADIENT, out.vector, (scale, *penalties), n_threads, workspace)
-    return total * scale + (_penalty(net, call.vector, l1, l2) if l1 or l2 else 0.0), out
+    want = Want(k.GRADIENT, net.loss_function.code, call.scale(reduction), *_penalties(l1, l2))
+    return _run(net, call, want, out.vector, n_threads, workspace), out
 
 
 def input_grad(
@@ -119,7 +115,8 @@ def input_grad(
         out = np.empty(call.x.shape, call.vector.dtype)
     else:
         arrays.as_out(out, call.x.shape, call.vector.dtype, call.inputs)
-    _run(net, call, fields.LOSS_SUM, None, (call.scale(reduction),), n_threads, workspace, d_x=out)
+    want = Want(k.LOSS_SUM, net.loss_function.code, call.scale(reduction))
+    _run(net, call, want, None, n_threads, workspace, d_x=out)
     return out
 
 
@@ -170,13 +167,13 @@ def pullback(
     linear = MLP(net.layer_sizes, activation=net.activations, loss="squared_error", bias=net.bias)
     call = Data(linear, params, x, d_z)
     out = Parameters(net, np.empty_like(call.vector)) if out is None else out
-    _run(linear, call, fields.GRADIENT, out.vector, (), n_threads, workspace, PULLBACK, d_x)
+    _run(linear, call, Want(k.GRADIENT, PULLBACK), out.vector, n_threads, workspace, d_x)
     return out
 
 
 def warmup(dtype: Any = np.float32) -> None:
     """Compile the kernels of float32 or float64 ahead, or load them from the cache, so that no later call has to."""
-    for entry in fused.entries(check_dtype(dtype)):
+    for entry in executor.entries(check_dtype(dtype)):
         entry.compile()
 
 
@@ -232,94 +229,32 @@ def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_thread
         out = np.empty(shape, call.vector.dtype)
     else:
         arrays.as_out(out, shape, call.vector.dtype, call.inputs)
-    _run(net, call, mode, out.reshape(-1), (), n_threads, workspace)
+    _run(net, call, Want(mode, net.loss_function.code), out.reshape(-1), n_threads, workspace)
     return out
 
 
 def _run(
-    net: MLP, call: Data, mode: int, out: np.ndarray | None, constants: tuple[float, ...], n_threads: Any,
-    workspace: Workspace | None, loss_code: int | None = None, d_x: np.ndarray | None = None,
+    net: MLP, call: Data, want: Want, out: np.ndarray | None, n_threads: Any, workspace: Workspace | None,
+    d_x: np.ndarray | None = None,
 ) -> float:  # fmt: skip
-    """Run the kernels; returns the summed loss.
-
-    constants : scale, l1 and l2. loss_code replaces the network's. d_x (N, n_inputs) takes dL/dx.
-    """
-    threads = _threads.resolve_threads(n_threads)
-    with (workspace or pool()).taken(net, len(call.x), call.vector.dtype, threads, call.stored) as batch:
-        code = net.loss_function.code if loss_code is None else loss_code
-        nothing = call.nothing
-        arguments = batch.arguments(
-            call, code, mode, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1), *constants
-        )
-        status = run_program(batch, arguments)
+    """Run the kernels; returns the objective. d_x (N, n_inputs) takes dL/dx."""
+    threads, nothing = _threads.resolve_threads(n_threads), call.nothing
+    with (workspace or pool()).acquire(net, len(call.x), call.vector.dtype, threads, call.stored) as batch:
+        batch.bind(call, want, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1))
+        status = batch.run(call.vector)
         if status:
             raise data_error(net, call, status)
-        return float(batch.totals[batch.loss_at])
-
-
-STOPPED = 16  # beside the statuses of kernels
-
-
-Share = Callable[[Sequence[int]], int]
-
-
-def run_program(
-    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None = None,
-    share: Share | None = None,
-) -> int:  # fmt: skip
-    """Run a prepared batch's program up to the first step that found something wrong; returns a status.
-
-    is_stopped : asked after each step of 50 ms; once it says so, the status is STOPPED. share : brings a step to all
-    workers, and returns a status; by default it hands them the arguments.
-    """
-    if batch.schedule.n_workers == 1:
-        return _serial(batch, arguments, is_stopped)
-    share = share or functools.partial(batch.share, batch.entries.parallel, arguments, batch.address)
-    return _parallel(batch, arguments, is_stopped, share)
-
-
-def _serial(batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None) -> int:
-    status = 0
-    for first, last in batch.schedule.calls:
-        status = batch.entries.serial(*arguments, batch.address, batch.program, first, last)
-        if status:
-            break
-        if is_stopped is not None and is_stopped():
-            return STOPPED
-    return status
-
-
-def _parallel(
-    batch: Batch, arguments: tuple[np.ndarray, ...], is_stopped: Callable[[], bool] | None, share: Share
-) -> int:  # fmt: skip
-    is_gradient = batch.fields[fields.MODE] == fields.GRADIENT
-    for i, (*step, is_shared) in enumerate(batch.schedule.steps):
-        if step[fields.PHASE] == fields.UNITS and not is_gradient:
-            continue
-        if is_shared:
-            status = share(step)
-        else:
-            status = batch.entries.serial(*arguments, batch.address, batch.program, i, i + 1)
-        if status:
-            return status
-        if is_stopped is not None and is_stopped():
-            return STOPPED
-    return 0
+        return batch.objective(want)
 
 
 def data_error(net: MLP, call: Any, status: int) -> InputError:
     """The error that names what the kernels found."""
-    if status & fields.BAD_INPUT:
+    if status & k.BAD_INPUT:
         return call.x.error() if call.stored else arrays.not_finite_error("x", call.x)
     if call.y.dtype == np.int64:
         return arrays.bad_label_error(call.y, net.n_outputs)
     return arrays.target_value_error(call.y, net)
 
 
-def _penalty(net: MLP, vector: np.ndarray, l1: float, l2: float) -> float:
-    arrays.check_penalty("l1", l1)
-    arrays.check_penalty("l2", l2)
-    if not (l1 or l2):
-        return 0.0
-    weights = np.concatenate([vector[layer.weights] for layer in net.layers]).astype(np.float64)
-    return float(l1 * np.abs(weights).sum() + l2 / 2 * np.square(weights).sum())
+def _penalties(l1: float, l2: float) -> tuple[float, float]:
+    return (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)

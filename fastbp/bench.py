@@ -21,12 +21,13 @@ import numpy as np
 
 from . import _threads, backprop, peers
 from .errors import FastbpError
-from .kernels import fields, machine
+from .kernels import structures as k
+from .kernels.simd import peak
 from .network import MLP
 from .parameters import Parameters
 from .plan import Layout, Schedule
 from .small_commands import random_targets
-from .workspace import Batch, Workspace
+from .workspace import Batch, Want, Workspace
 
 _ROUNDS = 15
 _SHORTEST = 2e-3  # seconds of calls to time together
@@ -69,7 +70,7 @@ class Report(NamedTuple):
             "family": self.layout.family,
             "block_rows": self.layout.block_rows,
             "n_blocks": self.layout.n_blocks,
-            "n_slots": self.layout.n_slots,
+            "n_accumulators": self.layout.n_accumulators,
             "n_threads": self.schedule.n_workers,
         }
         names = ("network", "n_rows", "dtype", "seconds", "forward_seconds", "peak", "bandwidth", "operations")
@@ -99,8 +100,8 @@ def measure(
         "step": step,
         "forward": lambda: net.forward(params, x, out=out, n_threads=threads, workspace=workspace),
         "linear": lambda: step(linear),
-        "peak": machine.multiply_adds(dtype, threads),
-        "read": machine.reads(threads),
+        "peak": peak.multiply_adds(dtype, threads),
+        "read": peak.reads(threads),
     }
     result = step(), np.array(grad.vector, np.float64)
     batch = workspace.batch(net, n_rows, dtype, threads)
@@ -137,13 +138,14 @@ def measure(
 
 def _phases(batch: Batch, net: MLP, data: backprop.Data, grad: np.ndarray) -> dict[str, Callable[[], Any]]:
     """Calls of the packing and of the reduction alone; samples in the lanes have next to no packing."""
-    phases = {"packing": fields.PACK, "merging": fields.REDUCE}
-    if batch.layout.family == "lanes":
+    phases = {"packing": k.PACK, "merging": k.REDUCE}
+    if batch.layout.family == "small":
         del phases["packing"]
-    of_gradient = data, net.loss_function.code, fields.GRADIENT, grad, data.vector[:0]
+    want = Want(k.GRADIENT, net.loss_function.code)
 
     def run(phase: int) -> None:
-        batch.run_phase(phase, batch.arguments(*of_gradient))  # anew, as other calls of the batch want other things
+        batch.bind(data, want, grad, data.vector[:0])  # anew, as other calls of the batch want other things
+        batch.run_phase(phase, data.vector)
 
     return {name: functools.partial(run, phase) for name, phase in phases.items()}
 
@@ -195,10 +197,10 @@ def describe(report: Report) -> str:
     """The report as text."""
     plan, schedule = report.layout, report.schedule
     blocks = f"{plan.n_blocks:,} of {plan.block_rows} rows"
-    if plan.n_slots > 1:
-        blocks += f", in {plan.n_slots} slots that are summed on their own"
-    if schedule.n_stretch:
-        blocks += f", kept {schedule.n_stretch} at a time"
+    if plan.n_accumulators > 1:
+        blocks += f", in {plan.n_accumulators} accumulators that are summed on their own"
+    if schedule.n_wave:
+        blocks += f", kept {schedule.n_wave} at a time"
     lines = [
         f"{report.network}, {report.dtype}, {report.n_rows:,} rows",
         "",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backprop, optim
+from .batches import BatchSource
 from .descent import Descent
 from .errors import InputError, StateError
-from .kernels.descent import DATA_LOSS
 from .network import MLP
 from .parameters import Parameters
 
@@ -145,11 +145,11 @@ class Classifier:
         x = arrays.as_inputs(x, self.net.n_inputs, self._params.dtype)
         y = arrays.as_targets(y, self.net, len(x), self._params.dtype)
         state = optim.sgd(self.learning_rate).init(self._params)
-        descent = Descent(self.net, self._params, x, y, None, state=state, reduction="sum")
+        descent = Descent(self.net, self._params, BatchSource(x, y), state=state, reduction="sum")
         losses = np.empty(n_steps)
         start = 0
         for stop in picture_steps(n_steps):
-            losses[start:stop] = descent.run(start, stop - start)[:, DATA_LOSS] / len(x)
+            losses[start:stop] = descent.run(start, stop - start).data_loss / len(x)
             self._gradient = descent.gradient
             if callback is not None and _is_picture_step(stop):
                 callback(self, stop, float(losses[stop - 1]))

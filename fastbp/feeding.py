@@ -1,7 +1,7 @@
 """Training on data larger than memory: batches are read ahead in the order of training, while others are computed.
 
-A segment is as many batches of an epoch as are read at once. There is room for two: while steps take their rows from
-one half, a thread fills the other. Which rows come when follows from (seed, epoch) alone, as for data in memory; the
+A segment is as many batches of an epoch as are read at once. Buffers hold two: while steps take their rows from one
+half, a thread fills the other. Which rows come when follows from (seed, epoch) alone, as for data in memory; the
 size of a segment, and so the memory, changes no bit.
 """
 
@@ -13,21 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from . import _threads, arrays
+from . import arrays
+from .batches import BatchSource
 from .datasets import Dataset, place_of, take
-from .descent import Descent
 from .errors import DataError, FastbpError, InputError
-from .kernels import descent as d
-from .kernels.order import SHARDS, rows_entry
+from .kernels import structures as k
+from .kernels.training.order import SHARDS, rows_entry
 from .network import MLP
-from .optimizers import OptimizerState
-from .parameters import Parameters
-from .plan import layout, schedule
-from .workspace import machine
 
 SEGMENT_ROWS = 8192  # two windows of each shard: what is read lies together
 MEMORY = 2**28  # bytes, by default
-_READING = 2**21  # bytes on their way from the file to their places
 
 
 class Source:
@@ -40,7 +35,7 @@ class Source:
         self.kinds = [(part.shape[1:], part.dtype) for part in first]
         self.row_bytes = sum(math.prod(shape) * kind.itemsize for shape, kind in self.kinds)
 
-    def room(self, n: int) -> list[np.ndarray]:
+    def buffers(self, n: int) -> list[np.ndarray]:
         """Arrays for n rows."""
         return [np.empty((n, *shape), kind) for shape, kind in self.kinds]
 
@@ -67,17 +62,9 @@ class Source:
 
     def rows(self, numbers: np.ndarray) -> list[np.ndarray]:
         """Those rows, in memory."""
-        out = self.room(len(numbers))
+        out = self.buffers(len(numbers))
         places = take(self.dataset, numbers, out, self.convert)
         return [part[places] for part in out]
-
-
-def _own_bytes(params: Parameters, state: OptimizerState, batch_size: int, n_threads: int, drops: bool) -> int:
-    """What the training takes beside the rows: parameters, gradient, state, and the kernels' memory."""
-    vector = params.vector
-    plan = schedule(layout(params.net, batch_size, vector.dtype, machine(), drops=drops), n_threads)
-    kernels = plan.n_elements * vector.itemsize + plan.n_totals * 8
-    return 3 * vector.nbytes + state.memory.nbytes + 2 * kernels + _READING
 
 
 def _count(dataset: Dataset) -> int:
@@ -87,52 +74,37 @@ def _count(dataset: Dataset) -> int:
     return int(n)
 
 
-class FedDescent(Descent):
-    """A descent whose rows are read while it runs; `memory` bounds the bytes of what is read ahead."""
+class Prefetched(BatchSource):
+    """Rows of a data set, read ahead while steps are computed; `memory` bounds the bytes of what is read."""
 
     def __init__(
-        self, net: MLP, params: Parameters, source: Source, *, batch_size: int, subset: np.ndarray | None, order: Any,
-        seed: int, memory: int, **options: Any,
+        self, rows: Source, *, batch_size: int, subset: np.ndarray | None, order: Any, seed: int, memory: int,
+        own_bytes: int,
     ) -> None:  # fmt: skip
-        self.source = source
-        n = source.n_rows if subset is None else len(subset)
-        batch_size = min(batch_size, n)
-        n_batches = math.ceil(n / batch_size)
-        threads, drops = _threads.resolve_threads(options["n_threads"]), any(options["dropout"])
-        own = _own_bytes(params, options["state"], batch_size, threads, drops)
-        room = (memory - own) // (2 * batch_size * source.row_bytes)
-        if room < 1:
-            least = own + 2 * batch_size * source.row_bytes
+        self.source, self.all_rows, self.given, self.seed = rows, subset, order, seed
+        n = rows.n_rows if subset is None else len(subset)
+        self.batch_size = min(batch_size, n)
+        self.n_batches = math.ceil(n / self.batch_size)
+        batch_bytes = 2 * self.batch_size * rows.row_bytes
+        segment = (memory - own_bytes) // batch_bytes
+        if segment < 1:
             raise InputError(
-                f"training with batches of {batch_size} rows needs {least / 1e6:.4g} MB; got a memory limit of "
-                f"{memory / 1e6:.4g} MB. Raise it, or choose smaller batches"
+                f"training with batches of {self.batch_size} rows needs {(own_bytes + batch_bytes) / 1e6:.4g} MB; got "
+                f"a memory limit of {memory / 1e6:.4g} MB. Raise it, or choose smaller batches"
             )
-        self.n_segment = min(room, n_batches, max(1, -(-SEGMENT_ROWS // batch_size)))
-        self.buffers = source.room(2 * self.n_segment * batch_size)
-        self._halves = [[b[i * len(b) // 2 : (i + 1) * len(b) // 2] for b in self.buffers] for i in range(2)]
+        self.n_segment = min(segment, self.n_batches, max(1, -(-SEGMENT_ROWS // self.batch_size)))
+        buffers = rows.buffers(2 * self.n_segment * self.batch_size)
+        self._halves = [[b[i * len(b) // 2 : (i + 1) * len(b) // 2] for b in buffers] for i in range(2)]
         self._numbers = [np.empty(0, np.int64)] * 2  # of the rows in each half, in the order of training
-        self._places = np.zeros(len(self.buffers[0]), np.int64)  # where in the buffers they are
-        super().__init__(
-            net, params, self.buffers[0], self.buffers[1], self.buffers[2] if len(self.buffers) == 3 else None,
-            batch_size=batch_size, order=self._places, seed=seed, fed_rows=n, **options,
-        )  # fmt: skip
-        self.seed, self.all_rows, self.given = seed, subset, order
+        super().__init__(*buffers, order=np.zeros(len(buffers[0]), np.int64))  # where in the buffers the rows are
+        self.n_rows = n
         self._half, self._first, self._last = 0, 0, 0  # the segment that steps take their rows from
         self._next: tuple[int, Future[Any]] | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="fastbp-reader")
 
-    def run(self, first: int, count: int) -> np.ndarray:
-        """As `Descent.run`, segment by segment."""
-        notes = []
-        while count > 0:
-            self._need(first)
-            n = min(count, self._last - first)
-            made = super().run(first, n)
-            notes.append(made)
-            first, count = first + n, count - n
-            if len(made) < n:
-                break
-        return np.concatenate(notes)
+    def order_of(self, batch_size: int, n_batches: int) -> int:
+        """As they were read."""
+        return k.PREFETCHED
 
     def rows_of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
         """Refused: they may not fit into memory."""
@@ -142,10 +114,13 @@ class FedDescent(Descent):
         """End the reading thread."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def _need(self, t: int) -> None:
-        """Let step t's rows be there, and the segment behind them be read."""
-        if self._first <= t < self._last:
-            return
+    def need(self, t: int, count: int) -> tuple[int, int]:
+        """Let the rows of step t's segment be there, and those of the next one be read."""
+        if not self._first <= t < self._last:
+            self._advance(t)
+        return self._first - self._half * self.n_segment, min(count, self._last - t)
+
+    def _advance(self, t: int) -> None:
         half = 1 - self._half
         if self._next is not None and self._next[0] == t:
             self._next[1].result()
@@ -154,11 +129,10 @@ class FedDescent(Descent):
                 self._next[1].exception()  # it writes to the same half
             self._read(t, half)
         self._half, self._first, self._last = half, t, self._end(t)
-        self.table[d.FIRST_FED] = t - half * self.n_segment
         self._next = self._last, self._reader.submit(self._read, self._last, 1 - half)
 
     def _end(self, t: int) -> int:
-        """Behind the last step of the segment that starts with step t."""
+        """After the last step of the segment that starts with step t."""
         return min(t + self.n_segment, (t // self.n_batches + 1) * self.n_batches)
 
     def _read(self, t: int, half: int) -> None:
@@ -173,10 +147,10 @@ class FedDescent(Descent):
         else:
             rows[:] = np.arange(first, first + n)
         self._numbers[half] = rows = rows if self.all_rows is None else self.all_rows[rows]
-        out, at = [buffer[:n] for buffer in self._halves[half]], half * len(self._places) // 2
-        self._places[at : at + n] = take(self.source.dataset, rows, out, self.source.convert) + at
+        out, at = [buffer[:n] for buffer in self._halves[half]], half * len(self.order) // 2
+        self.order[at : at + n] = take(self.source.dataset, rows, out, self.source.convert) + at
 
-    def data_error(self, status: int) -> FastbpError:
+    def data_error(self, net: MLP, status: int) -> FastbpError:
         """The error that names the file and the row of what the kernels found."""
         numbers = np.unique(self._numbers[self._half])  # as they lie in the file, and in the buffers
         n = len(numbers)
@@ -188,5 +162,5 @@ class FedDescent(Descent):
                     f"{place_of(self.source.dataset, row)}: {what} must be finite; got {found[2]:g} in column "
                     f"{found[1]}. Correct or drop the row"
                 )
-        error = arrays.target_value_error(self._halves[self._half][1][:n], self.net)
+        error = arrays.target_value_error(self._halves[self._half][1][:n], net)
         return DataError(f"{place_of(self.source.dataset, int(numbers[0]))} and others: {error}")

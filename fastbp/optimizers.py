@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import InputError
-from .kernels import rules
-from .kernels import update as kernel
+from .kernels import structures as k
+from .kernels.training import rules
+from .kernels.training import update as kernel
 from .parameters import Parameters
 from .schedules import Schedule
 
@@ -46,19 +47,20 @@ class Optimizer:
         Numbers that are not finite raise nothing here; `fastbp.train` finds them.
         """
         state.check(self, vector, grad)
-        kernel_of(vector.dtype)(state.record, self.constants(state.step, 1, state.scale)[0], vector, grad)
+        constants = self.constants(state.step, 1, state.scale)
+        kernel_of(vector.dtype)(state.address, constants.ctypes.data, vector, grad)
         state.step += 1
 
-    def constants(self, first: int, count: int, scale: float = 1.0) -> np.ndarray:
-        """What the kernels need of each of `count` steps, the first being the one after `first` steps: (count, ROW)."""
+    def constants(self, first: int, count: int, scale: float = 1.0) -> np.recarray:
+        """What kernels need of each of `count` steps after `first` ones: an UPDATE of `kernels.structures` each."""
         steps = np.arange(first, first + count)
         rates = self.schedule(steps) * scale
-        rows = np.zeros((count, kernel.ROW))
-        for i, column in enumerate(_RULES[self.name].constants(dict(self.options), rates, steps + 1)):
-            rows[:, i] = column
-        rows[:, kernel.SHRINK] = 1 - rates * self.weight_decay
-        rows[:, kernel.AVERAGE] = self.average or 0.0
-        rows[:, kernel.CLIP] = self.clip_norm or 0.0
+        rows = k.records(k.UPDATE, count)
+        columns = _RULES[self.name].constants(dict(self.options), rates, steps + 1)
+        for name, column in zip(k.RULE_CONSTANTS, columns, strict=False):
+            rows[name] = column
+        rows.shrink = 1 - rates * self.weight_decay
+        rows.ema_decay, rows.clip_norm = self.average or 0.0, self.clip_norm or 0.0
         return rows
 
     def __repr__(self) -> str:
@@ -105,9 +107,11 @@ class OptimizerState:
         if optimizer.name == "rprop":
             self.slots[1] = optimizer.schedule.rate
         code = rules.NAMES.index(rule.code(dict(optimizer.options)))
-        self.record = np.array(
-            [code, n_slots, n, self.memory.ctypes.data, int(has_average), decayed.ctypes.data, len(decayed)], np.int64
-        )
+        self._records = k.records(k.OPTIMIZER)
+        record = self._records[0]
+        record.rule, record.n_moments, record.n_parameters, record.has_ema = code, n_slots, n, has_average
+        record.moments_address, self.address = self.memory.ctypes.data, self._records.ctypes.data
+        record.decayed_address, record.n_decayed = decayed.ctypes.data, len(decayed)
 
     def check(self, optimizer: Optimizer, vector: np.ndarray, grad: np.ndarray) -> None:
         """InputError unless optimiser, parameters and gradient are those of this state."""
@@ -140,7 +144,7 @@ class OptimizerState:
     def copy(self) -> OptimizerState:
         """The same in memory of its own."""
         twin = OptimizerState(self.optimizer, np.zeros(self.size, self.dtype), self._decayed)
-        twin.take(self)
+        twin.assign(self)
         return twin
 
     # Not field by field: the record holds addresses.
@@ -156,7 +160,7 @@ class OptimizerState:
     def _counters(self) -> tuple[Any, ...]:
         return self.step, self.scale, self.best, self.waited
 
-    def take(self, other: OptimizerState) -> None:
+    def assign(self, other: OptimizerState) -> None:
         """Become equal to the state of another run of the same optimiser on parameters alike."""
         self.memory[...] = other.memory
         self.step, self.scale, self.best, self.waited = other._counters

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arrays, csr, optim, options
+from .batches import BatchSource
 from .callbacks import Callbacks, EarlyStopping, Run
 from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same, fingerprint
 from .datasets import Dataset
-from .descent import Descent
+from .descent import Descent, own_bytes
 from .errors import CheckpointError, DivergenceError, InputError
-from .feeding import MEMORY, FedDescent, Source
+from .feeding import MEMORY, Prefetched, Source
 from .history import History
 from .interrupts import Interrupts
-from .kernels import descent as notes_of
+from .kernels import structures as k
 from .metrics import as_metrics, targets_like
 from .network import MLP
 from .parameters import Parameters, check_params
@@ -135,7 +136,7 @@ class Training:
         self.run_.epoch = self.run_.step // self.descent.n_batches
         self._wanted = options.as_steps(snapshots)
         self._first = self.state.step
-        self._pending = np.empty((0, notes_of.N_NOTES))  # notes of steps whose epoch has no row yet
+        self._pending = k.records(k.RECORD, 0)  # of steps whose epoch has no row yet
         self._seconds = self._recorded = 0.0
         self._steps_a_span = self.descent.steps_a_call
         self._interrupts = Interrupts()
@@ -150,7 +151,8 @@ class Training:
         y = arrays.as_targets(y, net, len(x), dtype)
         weights = options.as_weights(net, y, *weighting, len(x), dtype)
         rows, self.validation = options.as_validation(net, x, y, weights, validation, self.settings["seed"], dtype)
-        return self._descent(Descent, (x, y, weights), len(x), rows, order, batch_size)
+        order = self._settle(len(x) if rows is None else len(rows), (x, y, weights), order, batch_size)
+        return self._descent(BatchSource(x, y, weights, order=order, subset=rows))
 
     def _descent_of_dataset(
         self, dataset: Dataset, order: Any, batch_size: Any, validation: Any, memory_limit: int | None
@@ -160,20 +162,27 @@ class Training:
         memory = MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)
         if isinstance(order, str) and not getattr(dataset, "shuffle", True):
             order = "sequential"
-        return self._descent(FedDescent, (source,), source.n_rows, rows, order, batch_size, memory=memory)
+        order = self._settle(source.n_rows if rows is None else len(rows), (source,), order, batch_size)
+        batch_size, drops = self.settings["batch_size"], any(self.settings["dropout"])
+        own = own_bytes(self.params, self.state, batch_size, self.n_threads, drops)
+        reader = Prefetched(
+            source, batch_size=batch_size, subset=rows, order=order, seed=self.settings["seed"], memory=memory,
+            own_bytes=own,
+        )  # fmt: skip
+        return self._descent(reader)
 
-    def _descent(
-        self, make: Any, data: tuple[Any, ...], n: int, rows: np.ndarray | None, order: Any, batch_size: Any, **how: Any
-    ) -> Descent:
-        """The descent on some rows of n, all for None."""
-        n = n if rows is None else len(rows)
+    def _settle(self, n: int, data: tuple[Any, ...], order: Any, batch_size: Any) -> Any:
+        """Settle the batch size and what identifies the run, for n rows to train on; returns the order."""
         self.settings["batch_size"] = options.as_batch_size(batch_size, n)
         order = options.as_order(order, n)
         self.settings |= {"order": order if isinstance(order, str) else "given", "n_rows": n}
         self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
-        return make(
-            self.net, self.params, *data, state=self.state, order=order, subset=rows, n_threads=self.n_threads,
-            **{name: self.settings[name] for name in ("seed", "l1", "l2", "dropout", "batch_size")}, **how,
+        return order
+
+    def _descent(self, source: BatchSource) -> Descent:
+        return Descent(
+            self.net, self.params, source, state=self.state, n_threads=self.n_threads,
+            **{name: self.settings[name] for name in ("seed", "l1", "l2", "dropout", "batch_size")},
         )  # fmt: skip
 
     def last_step(self, epochs: int | None, steps: int | None) -> int:
@@ -224,7 +233,7 @@ class Training:
                     self.callbacks.call("on_error", run, error)
                 raise
             finally:
-                self.descent.close()
+                self.descent.source.close()
 
     def _next_event(self) -> int:
         """The step up to which nothing but steps is to be done."""
@@ -251,8 +260,8 @@ class Training:
             if len(notes):
                 run.n_samples += self.descent.n_samples(run.step, run.step + len(notes))
                 run.step += len(notes)
-                run.loss = float(notes[-1, notes_of.DATA_LOSS] + notes[-1, notes_of.PENALTY])
-                self._pending = np.concatenate([self._pending, notes])
+                run.loss = float(notes.data_loss[-1] + notes.penalty[-1])
+                self._pending = np.concatenate([self._pending, notes]).view(np.recarray)
                 if run.step in self._wanted:
                     self.snapshots[run.step] = self.params.copy()
         self.callbacks.call("on_step", run)
@@ -289,14 +298,13 @@ class Training:
 
     # -- history -----------------------------------------------------------------------------------------
 
-    def _rows(self, notes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
+    def _rows(self, notes: np.recarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
         """Columns for epochs that start at those places of the notes and end after those steps."""
-        weights = notes[:, notes_of.WEIGHT]
+        weights = notes.weight
         total = np.add.reduceat(weights, starts)
         total = np.where(total > 0, total, 1.0)  # an epoch may have but samples of weight 0
         data_loss, penalty = (
-            np.add.reduceat(notes[:, column] * weights, starts) / total
-            for column in (notes_of.DATA_LOSS, notes_of.PENALTY)
+            np.add.reduceat(column * weights, starts) / total for column in (notes.data_loss, notes.penalty)
         )
         return {
             "epoch": -(-ends // self.descent.n_batches),
@@ -314,7 +322,7 @@ class Training:
             x, y, weights = self.validation
             loss = self.net.loss(self.params, x, y, sample_weight=weights, n_threads=self.n_threads)
             return {"val_loss": loss, **self._metrics("val_", x, y)}
-        return self._metrics("", *self.descent.rows_of_epoch()) if self.metrics else {}
+        return self._metrics("", *self.descent.source.rows_of_epoch()) if self.metrics else {}
 
     def _metrics(self, prefix: str, x: Any, y: np.ndarray) -> dict[str, float]:
         if not self.metrics:
@@ -351,7 +359,8 @@ class Training:
         stopping = None if self.stopping is None else self.stopping.to_meta()
         training = {
             "identity": self._identity, "step": run.step, "epoch": run.epoch, "state": self.state.to_meta(),
-            "history": dict(run.history), "pending": self._pending, "stopping": stopping, "stopped": run.stopped,
+            "history": dict(run.history), "pending": k.as_columns(self._pending), "stopping": stopping,
+            "stopped": run.stopped,
             "loss": run.loss, "seconds": self._seconds, "recorded": self._recorded,
             "snapshots": {str(step): params.vector for step, params in self.snapshots.items()},
         }  # fmt: skip
@@ -368,11 +377,12 @@ class Training:
         check_same(found.path, self._identity, training["identity"])
         state = optim.OptimizerState.from_meta(found.params, training["state"])
         self.params.vector[...] = found.params.vector
-        self.state.take(state)
+        self.state.assign(state)
         run.step, run.epoch, run.loss = training["step"], training["epoch"], training["loss"]
         run.stopped = training["stopped"]
         run.history.extend(training["history"])
-        self._pending, self._seconds, self._recorded = training["pending"], training["seconds"], training["recorded"]
+        self._pending = k.as_records(training["pending"], k.RECORD)
+        self._seconds, self._recorded = training["seconds"], training["recorded"]
         self.snapshots = {int(step): Parameters(self.net, vector) for step, vector in training["snapshots"].items()}
         if self.stopping is not None and training["stopping"] is not None:
             self.stopping.take(training["stopping"])

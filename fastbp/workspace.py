@@ -6,17 +6,19 @@ import functools
 import operator
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _jit, _threads
 from .errors import StateError
-from .kernels import custom, fields, fused
-from .kernels.tile import NARROW, WIDE
+from .kernels import structures as k
+from .kernels.math import custom
+from .kernels.program import executor
+from .kernels.simd.microtile import NARROW, WIDE
 from .network import MLP
-from .plan import Layout, Schedule, layout, schedule
+from .plan import Layout, Phase, Schedule, launches, layout, schedule
 
 _KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
 _ALIGNMENT = 64
@@ -29,7 +31,7 @@ class Workspace:
         self._batches: dict[Any, Batch] = {}
         self._in_use = threading.Lock()
 
-    def taken(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
+    def acquire(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
         """A prepared batch, to be used as a context; StateError if another call is using this workspace."""
         if not self._in_use.acquire(blocking=False):
             raise StateError("this Workspace is in use by another call; give each thread a Workspace of its own")
@@ -47,7 +49,7 @@ class Workspace:
 
     def batch(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
         """The prepared batch itself, to look at."""
-        with self.taken(net, n_rows, dtype, n_threads, stored) as batch:
+        with self.acquire(net, n_rows, dtype, n_threads, stored) as batch:
             return batch
 
 
@@ -60,18 +62,21 @@ class Batch:
     ) -> None:  # fmt: skip
         self.layout: Layout = layout(net, n_rows, dtype, machine(), stored, drops)
         self.schedule: Schedule = schedule(self.layout, n_threads)
-        self.entries = fused.entries(dtype)
-        self.address = self.entries.work.address()
-        self.fields = self.schedule.fields.copy()
-        self.constants = np.array([1.0, 0.0, 0.0, net.loss_function.parameter, *(a.parameter for a in net.activations)])
-        _link_custom(net, self.fields, dtype)
-        if stored:
-            self.fields[fields.SPARSE_ADDRESS] = self.entries.sparse_work.address()
-        self.memory = _aligned(self.schedule.n_elements, dtype)
-        self.totals = np.empty(self.schedule.n_totals)
-        self.program = np.array(self.schedule.steps, np.int64).reshape(-1)
-        self.loss_at = self.layout.n_slots * net.n_parameters
+        self.entries = executor.entries(dtype)
+        self._headers, self._layers = self.schedule.header.copy(), self.schedule.layers.copy()
+        self.header = self._headers[0]
+        self.memory = _aligned(self.schedule.n_memory, dtype)
+        self.accumulators = np.empty(self.schedule.n_accumulated)
+        self.loss_at = self.layout.n_accumulators * net.n_parameters
         self.status = np.zeros(self.schedule.n_workers, np.int64)
+        self.address = self.header.address = self._headers.ctypes.data
+        self.header.layers_address = self._layers.ctypes.data
+        self.header.memory_address = self.memory.ctypes.data
+        self.header.accumulators_address = self.accumulators.ctypes.data
+        _link_custom(net, self.header, self._layers, dtype)
+        if stored:
+            self.header.sparse_address = self.entries.sparse_part.address()
+        self.set_program(self.schedule.phases)
         self._wanted: tuple[Any, ...] = ()
         self._in_use = in_use
 
@@ -81,48 +86,97 @@ class Batch:
     def __exit__(self, *exception: Any) -> None:
         self._in_use.release()
 
-    def arguments(
-        self, call: Any, loss_code: int, mode: int, out: np.ndarray, d_x: np.ndarray, scale: float = 1.0,
-        l1: float = 0.0, l2: float = 0.0,
-    ) -> tuple[np.ndarray, ...]:  # fmt: skip
-        """The arguments that all entries share; `call` has the user's arrays, d_x is empty where it is not wanted."""
-        flags = (call.y.dtype == np.int64, call.sample_weight.size > 0, d_x.size > 0)
-        wanted = (loss_code, mode, *flags, scale, l1, l2)
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self.fields[fields.LOSS] = loss_code
-            self.fields[fields.MODE : fields.ROWS_AT] = mode, *flags
-            self.constants[: fields.LOSS_PARAMETER] = scale, l1, l2
-        if call.stored:
-            addresses = call.x.indices.ctypes.data, call.x.starts.ctypes.data
-            self.fields[fields.INDICES_ADDRESS : fields.HEADER] = *addresses, len(call.x.indices)
-        return self.fields, self.constants, call.vector, *call.flat, self.memory, self.totals, d_x, out
+    @property
+    def layers(self) -> np.recarray:
+        """The layers as kernels see them."""
+        return self._layers
 
-    def share(
-        self, entry: _jit.Entry, arguments: tuple[np.ndarray, ...], where: int, step: Sequence[int],
-        n_workers: int | None = None,
-    ) -> int:  # fmt: skip
-        """A step on all workers, whose entry takes (*arguments, status, where, n_workers, *step); returns a status."""
+    def set_program(self, phases: tuple[Phase, ...]) -> None:
+        """Let the batch's program have these phases."""
+        self.phases = phases
+        self.launches = launches(phases, self.schedule.n_workers, self.schedule.is_short)
+        self._program = k.records(k.PHASE, len(phases))
+        for record, phase in zip(self._program, phases, strict=True):
+            record.code_address = self._code(phase.kind)
+            record.kind, record.wave, record.first, record.count, record.is_shared = phase
+        self.header.phases_address, self.header.n_phases = self._program.ctypes.data, len(phases)
+
+    def _code(self, kind: int) -> int:
+        if kind in (k.SELECT, k.PREPARE, k.EVALUATE, k.UPDATE_PARAMETERS):
+            return self.entries.training_part.address()
+        return self.entries.sparse_part.address() if kind == k.INPUTS else self.entries.gradient_part.address()
+
+    def bind(self, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
+        """Let the batch compute what is wanted from a call's arrays; d_x is empty where it is not wanted."""
+        labels, weights = call.y.dtype == np.int64, call.sample_weight.size > 0
+        wanted = (want, labels, weights, d_x.size > 0, len(call.x))
+        if wanted != self._wanted:
+            self._wanted, header = wanted, self.header
+            header.mode, header.loss, header.scale, header.l1, header.l2 = want
+            header.has_labels, header.has_sample_weight, header.wants_input_gradient, header.n_source = wanted[1:]
+        if call.stored:
+            self.header.indices_address, self.header.starts_address = (
+                call.x.indices.ctypes.data,
+                call.x.starts.ctypes.data,
+            )
+            self.header.n_stored = len(call.x.indices)
+        self.entries.bind(self.address, call.vector, *call.flat, d_x, out)
+
+    def run(self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None) -> int:
+        """Run the program up to the first phase that found something wrong; returns a status.
+
+        is_stopped : asked after each launch of 50 ms; once it says so, the status is STOPPED.
+        """
+        for first, last, is_shared in self.launches:
+            if is_shared:
+                status = self._share(vector, first)
+            else:
+                status = self.entries.serial(vector, self.address, first, last)
+            if status:
+                return status
+            if is_stopped is not None and is_stopped():
+                return k.STOPPED
+        return 0
+
+    def objective(self, want: Want) -> float:
+        """The loss and the penalties that the last run left."""
+        loss = float(self.accumulators[self.loss_at]) * want.scale
+        return loss + float(self.header.penalty) if want.l1 or want.l2 else loss
+
+    def _share(self, vector: np.ndarray, number: int, n_workers: int | None = None) -> int:
+        """A phase on all workers; returns a status."""
+        if self.phases[number].kind == k.UNITS and self.header.mode != k.GRADIENT:
+            return 0
         n, status = n_workers or self.schedule.n_workers, self.status
         status[:] = 0
-        _threads.launch(entry, n, *arguments, status, where, n, *step)
+        _threads.launch(self.entries.parallel, n, vector, self.address, number, n, status)
         return functools.reduce(operator.or_, status.tolist())
 
-    def run_phase(self, phase: int, arguments: tuple[np.ndarray, ...]) -> None:
-        """One phase of a call alone, on as many threads as in the program."""
-        is_shared = any(step[fields.IS_SHARED] for step in self.schedule.steps if step[fields.PHASE] == phase)
-        n_workers = None if is_shared else 1
-        self.share(self.entries.parallel, arguments, self.address, (phase, 0, 0, 1), n_workers)
+    def run_phase(self, kind: int, vector: np.ndarray) -> None:
+        """All phases of one kind alone, on as many threads as in the program."""
+        for number, phase in enumerate(self.phases):
+            if phase.kind == kind:
+                self._share(vector, number, None if phase.is_shared else 1)
 
 
-def _link_custom(net: MLP, table: np.ndarray, dtype: np.dtype) -> None:
+class Want(NamedTuple):
+    """What a call computes."""
+
+    mode: int
+    loss: int  # its code
+    scale: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+def _link_custom(net: MLP, header: np.record, layers: np.recarray, dtype: np.dtype) -> None:
     """Where the user's own functions are, compiled if they were not yet."""
-    for i, function in enumerate(net.activations):
+    for layer, function in zip(layers, net.activations, strict=False):
         if function.is_custom:
-            table[fields.record(i) + fields.ADDRESS] = custom.activation(function.value, function.derivative, dtype)
+            layer.activation_address = custom.activation(function.value, function.derivative, dtype)
     if net.loss_function.is_custom:
         own = net.loss_function
-        table[fields.LOSS_ADDRESS] = custom.loss(own.value, own.derivative, dtype)
+        header.loss_address = custom.loss(own.value, own.derivative, dtype)
 
 
 class _Pools(threading.local):
@@ -142,9 +196,9 @@ def pool() -> Workspace:
 
 
 def _aligned(n: int, dtype: np.dtype) -> np.ndarray:
-    room = np.empty(n * dtype.itemsize + _ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % _ALIGNMENT
-    return room[start : start + n * dtype.itemsize].view(dtype)
+    buffer = np.empty(n * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + n * dtype.itemsize].view(dtype)
 
 
 class Machine(NamedTuple):

@@ -1,0 +1,1 @@
+"""Functions of vectors, and the activations, losses and links made of them."""

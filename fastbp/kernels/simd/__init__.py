@@ -1,0 +1,1 @@
+"""Vector registers as values: what kernels are written in."""

@@ -1,0 +1,1 @@
+"""Networks with one hidden layer, few inputs and few outputs: samples in the lanes."""

@@ -1,0 +1,1 @@
+"""What a training step has beside the gradient: rows, losses, the optimizer's update."""

@@ -1,0 +1,1 @@
+"""All other networks: features in the lanes, matrix products by microtiles."""
