@@ -108,7 +108,7 @@ class OptimizerState:
             self.slots[1] = optimizer.schedule.rate
         code = rules.NAMES.index(rule.code(dict(optimizer.options)))
         self._records = k.records(k.OPTIMIZER)
-        record = self._records[0]
+        self.record = record = self._records[0]
         record.rule, record.n_moments, record.n_parameters, record.has_ema = code, n_slots, n, has_average
         record.moments_address, self.address = self.memory.ctypes.data, self._records.ctypes.data
         record.decayed_address, record.n_decayed = decayed.ctypes.data, len(decayed)

@@ -8,6 +8,7 @@ import pytest
 from cases import LECTURE, SMALL, make_data
 
 import fastbp
+from fastbp.batches import BatchSource
 from fastbp.descent import Descent
 from fastbp.errors import InputError, StateError
 from fastbp.optim import sgd
@@ -70,7 +71,7 @@ def test_a_workspace_serves_one_call_at_a_time():
     workspace = fastbp.Workspace()
     params, x, y = some()
     with (
-        workspace.taken(NET, 10, np.dtype(np.float32), 1),
+        workspace.acquire(NET, 10, np.dtype(np.float32), 1),
         pytest.raises(
             StateError, match="this Workspace is in use by another call; give each thread a Workspace of its own"
         ),
@@ -221,7 +222,9 @@ def test_no_call_keeps_an_array(net):
             net.input_grad(params, x, labels, out=d_x, n_threads=n_threads)
             custom.value_and_grad(Parameters(custom, params.vector), x, labels, n_threads=n_threads)
         for batch_size in (99, None):
-            Descent(net, params, x, labels, weight, state=sgd().init(params), batch_size=batch_size).run(0, 2)
+            Descent(net, params, BatchSource(x, labels, weight), state=sgd().init(params), batch_size=batch_size).run(
+                0, 2
+            )
 
     calls()
     before = [sys.getrefcount(array) for array in arrays]

@@ -11,7 +11,7 @@ import pytest
 import fastbp
 from fastbp import bench, peers
 from fastbp.errors import FastbpError
-from fastbp.kernels import fields
+from fastbp.kernels import structures as k
 from fastbp.small_commands import random_targets
 from fastbp.workspace import Batch
 
@@ -89,7 +89,7 @@ def test_the_command_prints_json():
     done = subprocess.run([*command, "--rows", "200", "--json"], capture_output=True, text=True, check=True)
     values = json.loads(done.stdout)
     assert values["network"] == "3-8-2 sigmoid, squared_error"
-    assert values["plan"]["family"] == "lanes"
+    assert values["plan"]["family"] == "small"
     assert 0 < values["share_of_peak"] < 1
 
 
@@ -97,10 +97,10 @@ def test_parts_are_those_of_a_gradient(monkeypatch):
     """Packing and merging are timed as a step does them, though calls of other kinds come in between."""
     modes, run_phase = [], Batch.run_phase
 
-    def spy(batch, phase, arguments):
-        modes.append(int(batch.fields[fields.MODE]))
-        run_phase(batch, phase, arguments)
+    def spy(batch, phase, vector):
+        modes.append(int(batch.header.mode))
+        run_phase(batch, phase, vector)
 
     monkeypatch.setattr(Batch, "run_phase", spy)
     bench.measure(fastbp.MLP((20, 40, 3), activation="relu", loss="cross_entropy"), 3000, n_threads=1)
-    assert set(modes) == {fields.GRADIENT}
+    assert set(modes) == {k.GRADIENT}

@@ -40,10 +40,10 @@ def test_a_second_call_compiles_nothing():
 
 def test_each_entry_has_one_signature():
     """However often it was called."""
-    from fastbp.kernels import fused
+    from fastbp.kernels.program import executor
 
     for dtype in (np.float32, np.float64):
-        for entry in fused.entries(np.dtype(dtype)):
+        for entry in executor.entries(np.dtype(dtype)):
             entry.compile()
             assert len(entry._dispatcher.signatures) == 1
 

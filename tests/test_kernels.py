@@ -98,19 +98,19 @@ def test_every_number_of_rows(n_rows, dtype):
 
 
 WAYS = {
-    "slots": {},
-    "slots of several chunks": {"MAX_CHUNK_ROWS": 256},
-    "one slot, stretches": {"SUMS_BYTES": 0, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 9999},
-    "one slot of several chunks, stretches across them": {
-        "SUMS_BYTES": 0, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 384
+    "accumulators": {},
+    "accumulators of several chunks": {"MAX_CHUNK_ROWS": 256},
+    "one accumulator, waves": {"SUMS_BYTES": 0, "WAVE_BYTES": 1, "MAX_CHUNK_ROWS": 9999},
+    "one accumulator of several chunks, waves across them": {
+        "SUMS_BYTES": 0, "WAVE_BYTES": 1, "MAX_CHUNK_ROWS": 384
     },
-    "slots of several chunks in stretches": {"MOST_IDLE": -9, "STRETCH_BYTES": 1, "MAX_CHUNK_ROWS": 384},
+    "accumulators of several chunks in waves": {"MOST_IDLE": -9, "WAVE_BYTES": 1, "MAX_CHUNK_ROWS": 384},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("n_rows", [700, 9000])
-def test_slots_chunks_and_stretches(n_rows, way, monkeypatch):
+def test_accumulators_chunks_and_waves(n_rows, way, monkeypatch):
     """However a batch is cut and shared out, its sums are the reference's."""
     for name, setting in WAYS[way].items():
         monkeypatch.setattr(f"fastbp.plan.{name}", setting)
@@ -129,8 +129,8 @@ def test_slots_chunks_and_stretches(n_rows, way, monkeypatch):
         )
     batch = space.batch(net, n_rows, params.dtype, 2)
     if n_rows == 9000:
-        assert (batch.layout.n_slots > 1) == way.startswith("slots")
-        assert (batch.schedule.n_stretch > 0) == ("stretches" in way)
+        assert (batch.layout.n_accumulators > 1) == way.startswith("accumulators")
+        assert (batch.schedule.n_stretch > 0) == ("waves" in way)
         assert (batch.layout.chunk_blocks < batch.layout.slot_blocks) == ("several chunks" in way)
     plan.layout.cache_clear()
 
@@ -182,7 +182,7 @@ def test_scratch_memory_may_hold_anything(case):
         case.net.value_and_grad(data.params, data.x, data.y, workspace=workspace)
         for batch in workspace._batches.values():
             batch.memory.view(np.uint8)[:] = poison
-            batch.totals.view(np.uint8)[:] = poison
+            batch.accumulators.view(np.uint8)[:] = poison
         value, grad = case.net.value_and_grad(data.params, data.x, data.y, workspace=workspace)
         assert value == wanted
         np.testing.assert_array_equal(grad.vector, wanted_grad.vector)

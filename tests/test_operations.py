@@ -5,7 +5,9 @@ import pytest
 from numba import types
 
 from fastbp import _jit
-from fastbp.kernels import elementwise, operations, scalar, simd
+from fastbp.kernels.math import elementwise, scalar
+from fastbp.kernels.simd import formula as operations
+from fastbp.kernels.simd import registers as simd
 
 DTYPES = (np.float32, np.float64)
 PAIRS = {name: f for name, f in vars(scalar).items() if isinstance(f, operations.Operation) and f.n_results == 2}

@@ -8,10 +8,12 @@ from record_optimisers import FILE, OPTAX, RECORDED_STEPS, START, TORCH, gradien
 
 import fastbp
 from fastbp import optim, optimizers
+from fastbp.batches import BatchSource
 from fastbp.descent import Descent
 from fastbp.errors import InputError
-from fastbp.kernels import rules
-from fastbp.kernels import update as kernel
+from fastbp.kernels.structures import RULE_CONSTANTS
+from fastbp.kernels.training import rules
+from fastbp.kernels.training import update as kernel
 
 DTYPES = (np.float64, np.float32)
 RECORDED = json.loads(FILE.read_text())
@@ -49,14 +51,14 @@ def run(optimizer, vector, grads, state=None):
 
 def in_numpy(optimizer, vector, grads):
     """The same from the rule's formula on whole arrays: (parameters, slots)."""
-    code = rules.NAMES[optimizer.init(vector).record[kernel.RULE]]
+    code = rules.NAMES[optimizer.init(vector).record.rule]
     rule, dtype = getattr(rules, code), vector.dtype.type
     slots = np.zeros((3, vector.size), dtype)
     n_slots = len(optimizer.init(vector).slots)
     slots[:n_slots] = optimizer.init(vector).slots
     for row, grad in zip(optimizer.constants(0, len(grads)), grads, strict=True):
-        constants = [dtype(c) for c in row[: rules.N_CONSTANTS]]
-        vector, *slots = rule(vector * dtype(row[kernel.SHRINK]), grad, *slots, *constants)
+        constants = [dtype(row[name]) for name in RULE_CONSTANTS]
+        vector, *slots = rule(vector * dtype(row.shrink), grad, *slots, *constants)
     return vector, np.array(slots[:n_slots])
 
 
@@ -86,7 +88,7 @@ def test_every_maker_and_every_rule_is_recorded():
     """No optimiser, and no code of the kernel, without a trajectory of another library."""
     made = [ours(optim) for ours in RECORDED_CASES.values()]
     assert {optimizer.name for optimizer in made} == set(optim.MAKERS) - {"adamw"}  # which is adam
-    assert {rules.NAMES[optimizer.init(START).record[kernel.RULE]] for optimizer in made} == set(rules.NAMES)
+    assert {rules.NAMES[optimizer.init(START).record.rule] for optimizer in made} == set(rules.NAMES)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -104,7 +106,7 @@ def test_vectors_of_every_length(name, dtype):
         views = {name: rooms[name][3 : 3 + array.size] for name, array in places.items()}
         for view, array in zip(views.values(), places.values(), strict=True):
             view[...] = array
-        state.record[kernel.STATE_AT] = views["memory"].ctypes.data
+        state.record.moments_address = views["memory"].ctypes.data
         vector = views["vector"]
         for grad in grads:
             optimizer.update(vector, grad, state)
@@ -121,13 +123,15 @@ def test_vectors_of_every_length(name, dtype):
 def test_what_is_not_finite_is_reported(n):
     """The kernel's status is 1 for a NaN or infinity anywhere in the gradient or the parameters; 0 for none."""
     optimizer, grad = optim.sgd(0.1), np.ones(n, np.float32)
-    step, constants = optimizers.kernel_of(grad.dtype), optimizer.constants(0, 1)[0]
+    step, constants = optimizers.kernel_of(grad.dtype), optimizer.constants(0, 1)
     for place in range(n):
         for bad in (np.nan, np.inf, -np.inf):
             broken = np.where(np.arange(n) == place, bad, grad).astype(np.float32)
             for vector, gradient_ in ((grad.copy(), broken), (broken, grad)):
-                assert step(optimizer.init(vector).record, constants, vector, gradient_) == 1
-    assert step(optimizer.init(grad).record, constants, grad.copy(), grad) == 0
+                state = optimizer.init(vector)
+                assert step(state.address, constants.ctypes.data, vector, gradient_) == 1
+    state = optimizer.init(grad)
+    assert step(state.address, constants.ctypes.data, grad.copy(), grad) == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -283,14 +287,14 @@ def test_optimisers_are_values(optimizer):
 
 
 def test_a_copy_shares_nothing():
-    """Stepping the one leaves the other as it was; take makes it the same again."""
+    """Stepping the one leaves the other as it was; assign makes it the same again."""
     optimizer, grads = optim.adam(0.1, average=0.5), gradients(21, 3)
     _, state = run(optimizer, START, grads)
     twin = state.copy()
     run(optimizer, START, grads, twin)
     assert (state.step, twin.step) == (3, 6)
     assert not np.array_equal(state.memory, twin.memory)
-    state.take(twin)
+    state.assign(twin)
     assert state.step == 6
     np.testing.assert_array_equal(state.memory, twin.memory)
 
@@ -304,7 +308,7 @@ def test_steps_in_one_call_or_in_several(name, n_rows):
     found = []
     for parts in ((10,), (3, 7)):
         params = NET.init(1, dtype=np.float64)
-        descent = Descent(NET, params, x, y, None, state=optimizer.init(params), n_threads=1)
+        descent = Descent(NET, params, BatchSource(x, y), state=optimizer.init(params), n_threads=1)
         for count in parts:
             descent.run(descent.state.step, count)
         found.append((params.vector, descent.state.memory, descent.state.step))

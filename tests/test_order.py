@@ -8,9 +8,10 @@ import pytest
 from numba import types
 
 from fastbp._jit import entry
-from fastbp.kernels import dropout, order
-from fastbp.kernels.fields import DROP_KEY, HEADER
-from fastbp.kernels.simd import pointer
+from fastbp.kernels.simd.registers import pointer
+from fastbp.kernels.structures import HEADER, Rows, plan_at, records
+from fastbp.kernels.training import order
+from fastbp.kernels.wide import dropout
 
 SIZES = (*range(1, 70), 100, 127, 128, 129, 191, 200, 1000, 4095, 4096, 4097, 4160, 4161, 8191, 60_000, 100_003)
 SEEDS = (0, 1, 12_345, 2**62)
@@ -26,8 +27,8 @@ def permuted_entry(places, key):
         places[i] = order.permuted(i, places.size, np.uint64(key))
 
 
-def drop_entry(plan, dropped, layer, a, at, step, row, n_rows, n):
-    dropout.drop(pointer(plan), dropped, layer, pointer(a), at, step, row, n_rows, n)
+def drop_entry(plan, dropped, layer, a, at, stride, row, n_rows, n):
+    dropout.drop(plan_at(plan, 0), dropped, layer, pointer(a), Rows(at, stride, n_rows, n), row)
 
 
 _WHOLE, _WHOLES = types.int64, types.Array(types.int64, 1, "C")
@@ -35,7 +36,7 @@ _rows = entry(types.void(_WHOLES, *[_WHOLE] * 5, _WHOLES), cached=False)(rows_en
 _permuted = entry(types.void(_WHOLES, _WHOLE), cached=False)(permuted_entry)
 _drop = {
     dtype: entry(
-        types.void(_WHOLES, _WHOLE, _WHOLE, types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), *[_WHOLE] * 5),
+        types.void(_WHOLE, _WHOLE, _WHOLE, types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C"), *[_WHOLE] * 5),
         cached=False,
     )(drop_entry)
     for dtype in (np.float64, np.float32)
@@ -170,10 +171,10 @@ def test_orders_stay_what_they_are(n, seed, epoch):
 
 def dropped_out(a, share, key=5, layer=1, row=0):
     """The rows of a batch from `row` on, after dropout."""
-    plan, a = np.zeros(HEADER, np.int64), a.copy()
-    plan[DROP_KEY] = key
+    plan, a = records(HEADER), a.copy()
+    plan.drop_key = key
     n_rows, n = a.shape
-    _drop[a.dtype.type](plan, round(share * dropout.ALL), layer, a.reshape(-1), 0, n, row, n_rows, n)
+    _drop[a.dtype.type](plan.ctypes.data, round(share * dropout.ALL), layer, a.reshape(-1), 0, n, row, n_rows, n)
     return a
 
 
@@ -203,9 +204,9 @@ def test_what_is_dropped_does_not_depend_on_the_blocks():
         parts = [dropped_out(a[start : start + size], 0.4, row=start) for start in range(0, 37, size)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
     room = np.ones(3 + 37 * 20)
-    plan = np.zeros(HEADER, np.int64)
-    plan[DROP_KEY] = 5
-    _drop[np.float64](plan, round(0.4 * dropout.ALL), 1, room, 3, 20, 0, 37, 13)
+    plan = records(HEADER)
+    plan.drop_key = 5
+    _drop[np.float64](plan.ctypes.data, round(0.4 * dropout.ALL), 1, room, 3, 20, 0, 37, 13)
     rows = room[3:].reshape(37, 20)
     np.testing.assert_array_equal(rows[:, :13], whole)
     assert (rows[:, 13:] == 1).all()

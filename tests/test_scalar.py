@@ -6,7 +6,8 @@ import pytest
 from numba import types
 
 from fastbp import _jit, activations, losses, reference
-from fastbp.kernels import elementwise, power, scalar, simd
+from fastbp.kernels.math import elementwise, power, scalar
+from fastbp.kernels.simd import registers as simd
 
 DTYPES = (np.float32, np.float64)
 

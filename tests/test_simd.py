@@ -5,7 +5,10 @@ import pytest
 from numba import types
 
 from fastbp import _jit
-from fastbp.kernels import across, power, simd, tile, vector
+from fastbp.kernels.math import power
+from fastbp.kernels.simd import across, vector
+from fastbp.kernels.simd import microtile as tile
+from fastbp.kernels.simd import registers as simd
 
 pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="compares compiled code with its twins")
 
@@ -14,7 +17,7 @@ DTYPES = (np.float32, np.float64)
 
 def arrays_for(dtype):
     """Three arrays of two strips each: ordinary numbers, wide ones, and special ones."""
-    n = 2 * vector.STRIP_REGISTERS * vector.lanes(dtype)
+    n = 2 * vector.GROUP_REGISTERS * vector.lanes(dtype)
     rng = np.random.default_rng(0)
     special = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, np.inf, -np.inf, np.nan, 1e30, -1e30, 126.3, -126.7])
     return (
@@ -27,58 +30,58 @@ def arrays_for(dtype):
 def kernels(s):
     """Functions of (a, b, c, out) over the names in `s`, a namespace of intrinsics or of twins."""
 
-    fma, load, load_strip, store = s["fma"], s["load"], s["load_strip"], s["store"]
+    fma, load, load_group, store = s["fma"], s["load"], s["load_group"], s["store"]
     minimum, maximum, absolute, rounded = s["minimum"], s["maximum"], s["absolute"], s["rounded"]
     where_positive, exp2 = s["where_positive"], s["exp2"]
     scale, like = s["scale"], s["like"]
-    load_even, load_odd, splat, splat_strip = s["load_even"], s["load_odd"], s["splat"], s["splat_strip"]
+    load_even, load_odd, splat, splat_group = s["load_even"], s["load_odd"], s["splat"], s["splat_group"]
     first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
     register_totals = s["register_totals"]
 
     def do_fma(a, b, c, out):
-        store(out, 0, fma(load_strip(a, 3), load_strip(b, 0), load_strip(c, 1)))
+        store(out, 0, fma(load_group(a, 3), load_group(b, 0), load_group(c, 1)))
 
     def do_fma_with_numbers(a, b, c, out):
-        store(out, 0, fma(load_strip(a, 0), 1.1, -2.7))
+        store(out, 0, fma(load_group(a, 0), 1.1, -2.7))
 
     def do_arithmetic(a, b, c, out):
-        x, y = load_strip(a, 1), load_strip(b, 2)
+        x, y = load_group(a, 1), load_group(b, 2)
         store(out, 0, (x + 2.5) * y - x / (y * y + 1.0) + (-x))
 
     def do_min_max(a, b, c, out):
-        store(out, 0, minimum(load_strip(c, 0), load_strip(a, 0)) + maximum(load_strip(c, 0), 0.25))
+        store(out, 0, minimum(load_group(c, 0), load_group(a, 0)) + maximum(load_group(c, 0), 0.25))
 
     def do_absolute(a, b, c, out):
-        store(out, 0, absolute(load_strip(c, 0)) + rounded(load_strip(b, 0)))
+        store(out, 0, absolute(load_group(c, 0)) + rounded(load_group(b, 0)))
 
     def do_where_positive(a, b, c, out):
-        store(out, 0, where_positive(load_strip(c, 0), load_strip(a, 0), -3.0))
+        store(out, 0, where_positive(load_group(c, 0), load_group(a, 0), -3.0))
 
     def do_exp2(a, b, c, out):
-        store(out, 0, exp2(load_strip(b, 0)))
+        store(out, 0, exp2(load_group(b, 0)))
 
     def do_scale(a, b, c, out):
-        store(out, 0, scale(load_strip(a, 0), load_strip(b, 0)))
+        store(out, 0, scale(load_group(a, 0), load_group(b, 0)))
 
     def do_register(a, b, c, out):
         store(out, 0, scale(exp2(load(a, 5)) + splat(a, 1.25), load(b, 5)))
 
     def do_every_second(a, b, c, out):
-        store(out, 0, load_even(a, 0) - load_odd(a, 0) * splat_strip(a, 0.5) + like(load_even(a, 0), 3.0))
+        store(out, 0, load_even(a, 0) - load_odd(a, 0) * splat_group(a, 0.5) + like(load_even(a, 0), 3.0))
 
     def do_first(a, b, c, out):
-        store(out, 0, first(load_strip(c, 0), 7))
+        store(out, 0, first(load_group(c, 0), 7))
 
     def do_add_products(a, b, c, out):
-        store(out, 0, add_products(load(a, 0), load_strip(b, 0), load_strip(a, 1)))
+        store(out, 0, add_products(load(a, 0), load_group(b, 0), load_group(a, 1)))
 
     def do_across(a, b, c, out):
         out[0] = total(load(a, 0))
         out[1] = highest(load(b, 0))
-        out[2] = total(load_strip(a, 0))
+        out[2] = total(load_group(a, 0))
 
     def do_register_totals(a, b, c, out):
-        store(out, 0, register_totals(load_strip(a, 1)))
+        store(out, 0, register_totals(load_group(a, 1)))
 
     return {name: f for name, f in locals().items() if name.startswith("do_")}
 

@@ -27,7 +27,7 @@ CASES = [
     (fastbp.MLP((2_300, 100, 10), activation="relu", loss="cross_entropy"), 4_096, 0.002),
 ]
 # Settings that change no bit, one after the other.
-SETTINGS = (("SERIAL_BELOW", 0), ("SLICE_BYTES", 2**12), ("STRETCH_BYTES", 1), ("LAUNCH", 1.0))
+SETTINGS = (("SERIAL_BELOW", 0), ("SLICE_BYTES", 2**12), ("WAVE_BYTES", 1), ("LAUNCH", 1.0))
 by_case = pytest.mark.parametrize(("net", "n_rows", "density"), CASES, ids=lambda value: str(value))
 by_dtype = pytest.mark.parametrize("dtype", DTYPES)
 

@@ -10,10 +10,11 @@ from cases import CASES, LECTURE, MIXED, SMALL, Case, make_data
 
 import fastbp
 from fastbp import _jit, optim, reference
+from fastbp.batches import BatchSource
 from fastbp.descent import Descent
-from fastbp.kernels import dropout as drops
-from fastbp.kernels.fields import DROP_KEY, HEADER
-from fastbp.kernels.order import mixed
+from fastbp.kernels.math.random import mixed
+from fastbp.kernels.structures import HEADER, Rows, records
+from fastbp.kernels.wide import dropout as drops
 
 pytestmark = [
     pytest.mark.skipif(_jit.COMPILED, reason="for NUMBA_DISABLE_JIT=1"),
@@ -86,7 +87,9 @@ def test_uncompiled_steps_of_training(sizes, dropout):
     params, average = net.init(0, dtype=np.float64), net.init(0, dtype=np.float64).vector
     x, y = rng.standard_normal((7, sizes[0])), rng.standard_normal((7, sizes[-1]))
     state = optim.adam(rate, clip_norm=0.5, weight_decay=0.2, average=0.6).init(params)
-    descent = Descent(net, params, x, y, None, state=state, batch_size=3, seed=seed, dropout=dropout, n_threads=1)
+    descent = Descent(
+        net, params, BatchSource(x, y), state=state, batch_size=3, seed=seed, dropout=dropout, n_threads=1
+    )
     is_weight, m, v, seen = np.zeros(params.vector.size), 0.0, 0.0, []
     for layer in net.layers:
         is_weight[layer.weights] = 1
@@ -111,9 +114,9 @@ def test_uncompiled_steps_of_training(sizes, dropout):
 
 def kept_values(share, layer, n_rows, n, seed, t):
     """What the values of a layer are multiplied by in step t: 0 or 1 / (1 - share)."""
-    plan, factors = np.zeros(HEADER, np.int64), np.ones(n_rows * n)
-    plan[DROP_KEY] = np.int64(mixed(mixed(np.uint64(seed), 1), t))
-    drops.drop(plan, round(share * drops.ALL), layer, factors, 0, n, 0, n_rows, n)
+    plan, factors = records(HEADER)[0], np.ones(n_rows * n)
+    plan.drop_key = np.int64(mixed(mixed(np.uint64(seed), 1), t))
+    drops.drop(plan, round(share * drops.ALL), layer, factors, Rows(0, n, n_rows, n), 0)
     return factors.reshape(n_rows, n)
 
 
