@@ -100,7 +100,7 @@ def _header(reader: Any, wish: Wish) -> tuple[list[str], int]:
     while not names[-1]:
         wish.note(f"column {len(names)} has no name and no values; it is left out")
         names.pop()
-    if wish.columns is None and _are_values(names):
+    if not set(wish.columns or [""]) <= set(names) and _are_values(names):
         raise _no_header(path, listed(names))
     if "" in names:
         hint = " (pandas writes its index so; use to_csv(index=False))" if names[0] == "" else ""

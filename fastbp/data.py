@@ -116,16 +116,25 @@ def read_blocks(
     n_rows: int = 16_384,
 ) -> Iterator[Table]:
     """The same in blocks of about n_rows rows, of which only one is in memory; targets of CSV files are their text."""
-    wish = _wish(path, target, target_required, columns, dtype, bad or BadRows())
-    yield from _tables(wish, lambda wish: _BLOCKS[wish.path.suffix.lower()](wish, n_rows))
+    wish, found = _wish(path, target, target_required, columns, dtype, bad or BadRows()), False
+    for table in _tables(wish, lambda wish: _BLOCKS[wish.path.suffix.lower()](wish, n_rows)):
+        if len(table.x):
+            found = True
+            yield table
+    if not found:
+        raise _no_rows(path)
 
 
 def whole(path: str | os.PathLike[str], table: Table, bad: BadRows) -> Table:
     """The table of all rows: its target gets its type. DataError if there are no rows."""
     table = checked(with_values(table), bad)
     if not len(table.x):
-        raise DataError(f"{path}: at least one row that can be used is needed; got none")
+        raise _no_rows(path)
     return replace(table, source=str(path))
+
+
+def _no_rows(path: str | os.PathLike[str]) -> DataError:
+    return DataError(f"{path}: at least one row that can be used is needed; got none")
 
 
 def _wish(path: Any, target: Any, required: bool, columns: Any, dtype: Any, bad: BadRows) -> Wish:

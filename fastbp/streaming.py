@@ -130,8 +130,9 @@ def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Tabl
             targets.append(table.target)
             places.append(table.places)
     without = np.broadcast_to(0.0, (writer.n_rows, len(first.names)))  # it takes no memory
-    table = Table(first.names, without, np.concatenate(targets), first.target_name, str(path), Places.joined(places))
-    return whole(path, table, bad), np.flatnonzero(tables.has_target(with_values(table)))
+    column = tables.column_of(targets)
+    table = with_values(Table(first.names, without, column, first.target_name, str(path), Places.joined(places)))
+    return whole(path, table, bad), np.flatnonzero(tables.has_target(table))
 
 
 def _write_part(

@@ -260,7 +260,7 @@ def has_target(table: Table) -> np.ndarray:
     if table.target is None or table.target.dtype.kind not in "fU":
         return np.ones(len(table.x), bool)
     fine = np.isfinite(table.target) if table.target.dtype.kind == "f" else ~are_missing(table.target)
-    return fine.reshape(len(table.x), -1).all(axis=1)
+    return fine.all(axis=tuple(range(1, fine.ndim)))
 
 
 def _row_error(table: Table, row: int, given: np.ndarray) -> DataError:
@@ -284,6 +284,17 @@ def joined(tables: Iterable[Table]) -> Table:
     return replace(
         first,
         x=np.concatenate([part.x for part in parts]),
-        target=None if first.target is None else np.concatenate([part.target for part in parts]),
+        target=None if first.target is None else column_of([part.target for part in parts]),
         places=Places.joined([part.places for part in parts]),
     )
+
+
+def column_of(targets: Sequence[np.ndarray]) -> np.ndarray:
+    """The targets of several parts as one array. If one is text, whole floats become text as integers do: 1.0 is 1."""
+    if any(target.dtype.kind == "U" for target in targets):
+        targets = [target.astype(np.int64) if _are_whole(target) else target for target in targets]
+    return np.concatenate(targets)
+
+
+def _are_whole(numbers: np.ndarray) -> bool:
+    return numbers.dtype.kind == "f" and bool((numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all())

@@ -76,6 +76,11 @@ RIGHT = {
     "numbers in one file, words in the other": (
         ORDER | {"p1.csv": "a,b,y\n3,300,01\n4,400,1a\n"}, ["0", "1", "01", "1a"]
     ),
+    "numbers in an array, words in the other file": (
+        {"p0.npy": np.array([(1, 100, 1), (2, 200, 2)], [("a", "f8"), ("b", "f8"), ("y", "f8")]),
+         "p1.csv": "a,b,y\n3,300,1a\n4,400,no\n"},
+        ["1", "2", "1a", "no"],
+    ),
     "labels with zeros in front": (
         {"p0.csv": "a,b,y\n1,100,01\n2,200,02\n", "p1.csv": "a,b,y\n3,300,01\n4,400,10\n"}, PADDED
     ),
@@ -123,6 +128,16 @@ def test_the_command_line_keeps_labels_as_they_are_written(capsys):
         assert main(predict) == 0
         with open("p.csv") as file:
             assert file.readline() == "prediction,probability_01,probability_02,probability_1a\n"
+
+
+@pytest.mark.parametrize("columns", [None, ["a", "b"]])
+def test_data_without_names_are_refused_when_a_model_is_applied_too(columns):
+    """What looks like data is said, rather than which names are missing; but names that are wanted are names."""
+    path = write({"d.csv": "5.1,3.5,x\n4.9,3.0,y\n"})
+    with pytest.raises(DataError, match="looks like data"):
+        data.read_table(path, columns=columns, target_required=False)
+    path = write({"d.csv": "0.5,0.25,y\n4.9,3.0,1\n"})
+    assert data.read_table(path, columns=["0.25", "0.5"]).x.tolist() == [[3.0, 4.9]]
 
 
 @pytest.mark.parametrize("header", ["country,2019,2020", "0,1,2", "1,2,3", "a 1,b 2.5,c", "name,1,kind"])
@@ -318,6 +333,24 @@ def labels(way, path, bad):
         return fastbp.open_table(path, "scratch", loss="cross_entropy", bad=bad)
     table = data.read_table(path, bad=bad)
     return data.encode_labels(table.target, table)
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy"])
+def test_blocks_without_a_row_that_can_be_used_are_passed_over(kind):
+    """Every block has rows; if none has, that is an error."""
+    x = np.full((20_000, 2), np.nan)
+    x[-1] = 1, 2
+    for rows in (x, x[:-1]):
+        content = rows if kind == "npy" else "a,y\n" + "".join(f"{a},{b}\n" for a, b in rows)
+        bad, path = BadRows(skip=True), write({f"d.{kind}": content})
+        if len(rows) == len(x):
+            (block,) = data.read_blocks(path, bad=bad)
+            assert block.x.tolist() == [[1.0]]
+            assert block.where(0) == (f"{path}, line 20001" if kind == "csv" else f"{path}, row 19999")
+            assert bad.count == len(x) - 1
+        else:
+            with pytest.raises(DataError, match="at least one row that can be used is needed; got none"):
+                list(data.read_blocks(path, bad=bad))
 
 
 def test_a_data_set_on_the_disk_names_the_places_of_its_rows():
