@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import fastbp
-from fastbp import data
+from fastbp import data, streaming
 from fastbp.cli import main
 from fastbp.errors import DataError
 from fastbp.tables import BadRows
@@ -251,6 +251,7 @@ REFUSED = {
         {"p0.csv": "a,y\n1,5.5\n2,6\n", "p1.csv": "a,y\n3,7\n4,inf\n"}, ["t/p1.csv, line 3, column 'y'", "inf"]),
     "no header": (
         {"d.csv": "6.1,2.9,4.7,1.4,versi\n5.0,3.4,1.5,0.2,seto\n"}, ["looks like data", "'6.1'", "line of names"]),
+    "no header, decimals that grow": ({"d.csv": "2.9,6.1,versi\n3.4,5.0,seto\n"}, ["looks like data", "'2.9'"]),
     "no header, whole numbers": ({"d.csv": "63,1,145,neg\n67,1,160,pos\n"}, ["looks like data", "'63'"]),
     "no header, numbers that grow": ({"d.csv": "63,145,neg\n67,160,pos\n41,130,neg\n"}, ["looks like data", "'neg'"]),
     "the first column is the target": (
@@ -353,13 +354,17 @@ def test_blocks_without_a_row_that_can_be_used_are_passed_over(kind):
                 list(data.read_blocks(path, bad=bad))
 
 
-def test_a_data_set_on_the_disk_names_the_places_of_its_rows():
-    """Rows in two files, one of which was left out."""
-    write({"p0.csv": "a,y\n1,0\n2,\n3,1\n", "p1.npy": np.array([(4, 1), (5, 0)], [("a", "f8"), ("y", "i8")])})
-    _, rows = fastbp.open_table("t", "scratch", bad=BadRows(skip=True))
-    assert [rows.where(i) for i in range(4)] == [
-        "t/p0.csv, line 2", "t/p0.csv, line 4", "t/p1.npy, row 0", "t/p1.npy, row 1",
-    ]  # fmt: skip
+def test_a_data_set_on_the_disk_names_the_places_of_its_rows(workdir):
+    """Rows of two files, in two parts, without those that were left out for a cell or for the type of the column."""
+    second = np.array([(5, 1), (6, 0)], [("a", "f8"), ("y", "f8")])
+    path = write({"p0.csv": "a,y\n1,0.5\n2,\n3,inf\n4,1\n", "p1.npy": second})
+    halves = np.array([0, 2]), np.array([1, 3])
+    parts = streaming.stream(
+        path, None, workdir / "scratch", np.float64, BadRows(skip=True),
+        lambda table: "squared_error", lambda table, loss: halves,
+    )  # fmt: skip
+    assert [parts.train.where(i) for i in range(2)] == ["t/p0.csv, line 2", "t/p1.npy, row 0"]
+    assert [parts.held_out.where(i) for i in range(2)] == ["t/p0.csv, line 5", "t/p1.npy, row 1"]
 
 
 @pytest.mark.parametrize(("path", "folder"), [("t/nowhere.csv", "scratch"), ("t/p0.csv", "no folder"), ("none", ".")])
