@@ -15,7 +15,7 @@ import numpy as np
 
 from . import files
 from .errors import DataError
-from .tables import Table, Wish, checked, listed, shape_of
+from .tables import SAVE_AS, Places, Table, Wish, checked, listed, shape_of
 
 _UNREADABLE = (ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)
 
@@ -196,7 +196,7 @@ def _table(
     with np.errstate(over="ignore"):
         cast = np.ascontiguousarray(x, wish.dtype)
     if target is not None:
-        target = _text(path, target)
+        target = _text(path, target, first)
         _check_kind(path, f"the target {target_name!r}", target, "buifU")
         if target.ndim == 2 and target.shape[1] == 1:
             target = target[:, 0]
@@ -206,17 +206,20 @@ def _table(
                 f"got {shape_of(target)}"
             )
         target = np.ascontiguousarray(target)
-    return checked(Table(tuple(names), cast, target, target_name, str(path), first=first), wish.bad, x)
+    places = Places.in_file(path, "row", np.arange(first, first + len(x)))
+    return checked(Table(tuple(names), cast, target, target_name, str(path), places), wish.bad, x)
 
 
-def _text(path: Path, array: np.ndarray) -> np.ndarray:
+def _text(path: Path, array: np.ndarray, first: int = 0) -> np.ndarray:
     try:
         return np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: text must be UTF-8; got byte {error.object[error.start]:#x}") from error
+        row = first + next(i for i, text in enumerate(array) if error.object in text)
+        came = f"got byte {error.object[error.start]:#x}. Save it as UTF-8"
+        raise DataError(f"{path}, row {row}: text must be UTF-8; {came}") from error
 
 
 def _check_kind(path: Path, what: str, array: np.ndarray, kinds: str) -> None:
     if array.dtype.kind not in kinds:
         wanted = "numbers or text" if "U" in kinds else "real numbers"
-        raise DataError(f"{path}: {what} must hold {wanted}; got {array.dtype}")
+        raise DataError(f"{path}: {what} must hold {wanted}; got {array.dtype}. {SAVE_AS}")

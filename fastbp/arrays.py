@@ -198,6 +198,11 @@ def _real_array(name: str, values: Any) -> np.ndarray:
 
 
 def _as_ndarray(name: str, values: Any) -> np.ndarray:
+    if _never_ends(values):
+        raise InputError(
+            f"{name} must end: this {type(values).__name__} has {len(values)} rows, and gives a row {len(values)} too. "
+            "For rows read one by one give it the members of a fastbp.datasets.Dataset, n_rows and read(start, stop)"
+        )
     # NumPy asks __array__ and the buffer protocol; an array library may offer only DLPack.
     by_dlpack = hasattr(values, "__dlpack__") and not hasattr(values, "__array__")
     try:
@@ -211,6 +216,19 @@ def _as_ndarray(name: str, values: Any) -> np.ndarray:
         raise InputError(
             f"{name} must be array-like; NumPy cannot read this {type(values).__name__}: {error}"
         ) from error
+
+
+def _never_ends(values: Any) -> bool:
+    """Whether values are rows by number that NumPy would read without an end: IndexError is the end it waits for."""
+    if hasattr(values, "__iter__") or not (hasattr(values, "__getitem__") and hasattr(values, "__len__")):
+        return False
+    if any(hasattr(values, name) for name in ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")):
+        return False
+    try:
+        values[len(values)]
+    except Exception:
+        return False
+    return True
 
 
 def _cast(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:

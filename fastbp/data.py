@@ -5,20 +5,20 @@ Rows are samples, columns are features.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .array_files import npy_blocks, npz_blocks, read_npy, read_npz
-from .csv_files import csv_blocks, read_csv, write_predictions
+from .csv_files import csv_blocks, read_csv, with_values, write_predictions
 from .errors import DataError, InputError, ModelError
 from .parquet_files import parquet_blocks, read_parquet
-from .tables import BadRows, Table, Wish, joined, listed, place
+from .tables import BadRows, Table, Wish, checked, joined, listed, place
 
 __all__ = [
     "BadRows",
@@ -86,7 +86,11 @@ def read_table(
     .csv       UTF-8, commas, a header; the target is a column. Spaces around a cell do not count.
     .npy       a 2-D array of numbers, its columns named "0", "1", ...; or 1-D records, named by their fields.
     .npz       arrays `x` or `X` (N, n) and the target `y`; optionally `names` or `feature_names`, else "0", "1", ...
-    .parquet   columns of numbers; the target may be text. Needs pyarrow.
+    .parquet   columns of numbers; the target may be text; the index of a pandas frame is left out. Needs pyarrow.
+
+    The files of a folder must have the columns of the first one, in any order. Targets of CSV files are numbers if the
+    whole column is, and else labels as they are written, as all text of other files; 01 is a label. Empty cells, NA,
+    NaN, NULL and ? are missing values.
 
     target : its column (in an .npz the array); by default the last column (in an .npz `y`).
     target_required : if false, a missing target is no error, and without `target` and `columns` all are features.
@@ -96,9 +100,9 @@ def read_table(
 
     To predict, pass `columns` and target_required=False; without `target` the target column is not looked at either.
     """
-    options = (target, target_required, columns, dtype, bad or BadRows())
-    parts = [_opened(file, lambda wish: [_READERS[wish.path.suffix.lower()](wish)], options) for file in _files(path)]
-    return _usable(path, joined(itertools.chain.from_iterable(parts)))
+    bad = bad or BadRows()
+    wish = _wish(path, target, target_required, columns, dtype, bad)
+    return whole(path, joined(_tables(wish, lambda wish: [_READERS[wish.path.suffix.lower()](wish)])), bad)
 
 
 def read_blocks(
@@ -112,14 +116,64 @@ def read_blocks(
     n_rows: int = 16_384,
 ) -> Iterator[Table]:
     """The same in blocks of about n_rows rows, of which only one is in memory; targets of CSV files are their text."""
-    options = (target, target_required, columns, dtype, bad or BadRows())
-    for file in _files(path):
-        yield from _opened(file, lambda wish: _BLOCKS[wish.path.suffix.lower()](wish, n_rows), options)
+    wish, found = _wish(path, target, target_required, columns, dtype, bad or BadRows()), False
+    for table in _tables(wish, lambda wish: _BLOCKS[wish.path.suffix.lower()](wish, n_rows)):
+        if len(table.x):
+            found = True
+            yield table
+    if not found:
+        raise _no_rows(path)
 
 
-def _files(path: str | os.PathLike[str]) -> list[Path]:
+def whole(path: str | os.PathLike[str], table: Table, bad: BadRows) -> Table:
+    """The table of all rows: its target gets its type. DataError if there are no rows."""
+    table = checked(with_values(table), bad)
+    if not len(table.x):
+        raise _no_rows(path)
+    return replace(table, source=str(path))
+
+
+def _no_rows(path: str | os.PathLike[str]) -> DataError:
+    return DataError(f"{path}: at least one row that can be used is needed; got none")
+
+
+def _wish(path: Any, target: Any, required: bool, columns: Any, dtype: Any, bad: BadRows) -> Wish:
+    return Wish(Path(path), None if target is None else str(target), required, columns, np.dtype(dtype), bad)
+
+
+def _tables(wish: Wish, read: Callable[[Wish], Iterable[Table]]) -> Iterator[Table]:
+    """What is read from the file, or from the files of a folder: they have the columns and the target of the first."""
+    shape = None
+    with _readable(wish.path):
+        paths = _files(wish.path)
+    for path in paths:
+        with _readable(path):
+            for table in read(wish._replace(path=path)):
+                if wish.like is None:
+                    wish = wish.after(table)
+                    shape = _target_shape(table)
+                if _target_shape(table) != shape:
+                    raise DataError(
+                        f"{path}: the target must be like that of {wish.like.source}, of shape {shape} in each row; "
+                        f"got {_target_shape(table)}"
+                    )
+                yield table
+
+
+def _target_shape(table: Table) -> tuple[int, ...] | None:
+    return None if table.target is None else table.target.shape[1:]
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _files(path: Path) -> list[Path]:
     """The file itself, or those of a folder that are data, in the order of their names."""
-    path = Path(path)
     if not path.is_dir():
         if path.suffix.lower() not in _READERS:
             raise DataError(f"{path}: a data file must end in {_ENDINGS}; got {path.suffix or 'no ending'}")
@@ -133,20 +187,6 @@ def _files(path: str | os.PathLike[str]) -> list[Path]:
 _ENDINGS = ".csv, .npy, .npz or .parquet"
 
 
-def _opened(path: Path, read: Callable[[Wish], Iterable[Table]], options: tuple[Any, ...]) -> Iterator[Table]:
-    target, *rest = options
-    try:
-        yield from read(Wish(path, None if target is None else str(target), *rest[:2], np.dtype(rest[2]), rest[3]))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _usable(path: str | os.PathLike[str], table: Table) -> Table:
-    if not len(table.x):
-        raise DataError(f"{path}: at least one row that can be used is needed; got none")
-    return table
-
-
 # -- labels --------------------------------------------------------------------------------------------
 
 
@@ -158,7 +198,13 @@ def encode_labels(target: np.ndarray, source: str | Table = "the target") -> tup
     """
     classes, codes = np.unique(_labels(target, source), return_inverse=True)
     if len(classes) < 2:
-        raise DataError(f"{_name(source)}: at least two classes are needed; every row is {classes[0].item()!r}")
+        wanted = "at least two classes are needed" + (
+            f" in {source.target_name!r}" if isinstance(source, Table) else ""
+        )
+        raise DataError(
+            f"{_name(source)}: {wanted}; every row is {classes[0].item()!r}. "
+            "By default the last column is the target, in an .npz y; name another with --target"
+        )
     return classes, codes.astype(np.int64, copy=False)
 
 

@@ -13,7 +13,7 @@ from . import data, files, graph, graph_text, plot, saving
 from .errors import DataError, InputError
 from .plot.style import has_matplotlib
 from .runs import naming
-from .tables import BadRows, Table
+from .tables import BadRows, Places, Table
 from .task import Task
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -70,7 +70,8 @@ def _row(args: argparse.Namespace, task: Task) -> Table:
         )
     x, y = data.spirals(_N_POINTS, rng=0)
     row = slice(args.row, args.row + 1)
-    return Table(task.features, x[row], y[row], task.target, _SPIRALS, first=args.row)
+    places = Places.in_file(_SPIRALS, "row", [args.row])
+    return Table(task.features, x[row], y[row], task.target, _SPIRALS, places)
 
 
 def _row_of_file(args: argparse.Namespace, task: Task) -> Table:
@@ -91,15 +92,15 @@ def _row_of_file(args: argparse.Namespace, task: Task) -> Table:
 def _row_beside_bad_ones(args: argparse.Namespace, wanted: dict[str, Any], first: DataError) -> Table:
     """A good row of a file with bad ones: of arrays read one by one, of a CSV found by its line."""
     for table in data.read_blocks(args.data, **wanted, bad=BadRows(skip=True), n_rows=1):
-        numbers = table.first + np.arange(len(table.x)) if table.lines is None else table.lines - 2
+        numbers = table.places.numbers - (2 if table.places.files[0][2] == "line" else 0)
         if args.row in numbers:
             return _only(table, int(np.flatnonzero(numbers == args.row)[0]))
     raise DataError(f"{args.data}: --row {args.row} is not there or is a bad row; the first bad row: {first}")
 
 
 def _only(table: Table, i: int) -> Table:
-    lines = None if table.lines is None else table.lines[i : i + 1]
-    return replace(table, x=table.x[i : i + 1], target=table.target[i : i + 1], lines=lines, first=table.first + i)
+    places = table.places.kept(np.arange(len(table.x)) == i)
+    return replace(table, x=table.x[i : i + 1], target=table.target[i : i + 1], places=places)
 
 
 def _write(path: Path, g: graph.Graph, title: str) -> None:

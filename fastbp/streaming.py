@@ -5,6 +5,7 @@ Numbers of rows, targets and splits stay in memory, some 30 bytes a row; feature
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import arrays, tables
-from .csv_files import typed
-from .data import Standardise, read_blocks
+from .csv_files import with_values
+from .data import Standardise, read_blocks, whole
 from .datasets import NpyRows
 from .errors import DataError
-from .tables import BadRows, Table
+from .tables import BadRows, Places, Table
 from .task import Task, default_loss, make_task
 
 ROWS_AT_A_TIME = 8192
@@ -25,8 +26,8 @@ ROWS_AT_A_TIME = 8192
 class FileRows:
     """Features in a .npy file, targets in memory: a data set for `fastbp.train`."""
 
-    def __init__(self, x: NpyRows, y: np.ndarray) -> None:
-        self.x, self.y, self.n_rows = x, y, x.n_rows
+    def __init__(self, x: NpyRows, y: np.ndarray, where: Callable[[int], str]) -> None:
+        self.x, self.y, self.n_rows, self.where = x, y, x.n_rows, where
 
     def __len__(self) -> int:
         return self.n_rows
@@ -67,6 +68,21 @@ def stream(
     choose_loss(table), split(table, loss) -> rows of the two parts; their table has the target, but no features.
     """
     raw = folder / "raw.npy"
+    try:
+        return _stream(path, target, folder, raw, dtype, bad, choose_loss, split)
+    except OSError as error:  # those of the data are DataErrors
+        raise DataError(
+            f"{folder}: a folder that can be written to is needed, for the data set; {error.strerror or error}"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            raw.unlink()
+
+
+def _stream(
+    path: str, target: str | None, folder: Path, raw: Path, dtype: Any, bad: BadRows,
+    choose_loss: Callable[[Table], str], split: Callable[[Table, str], tuple[np.ndarray, np.ndarray | None]],
+) -> Streamed:  # fmt: skip
     table, numbers = _spill(path, target, raw, bad)
     loss = choose_loss(table)
     parts = split(table, loss)
@@ -81,8 +97,7 @@ def stream(
     for name, part in zip(("train.npy", "held-out.npy"), parts, strict=True):
         if part is not None:
             _write_part(task, table, rows, numbers[part], folder / name, dtype, numbers)
-            made.append(FileRows(NpyRows(folder / name), y[part]))
-    raw.unlink()
+            made.append(FileRows(NpyRows(folder / name), y[part], lambda row, part=part: table.where(part[row])))
     return Streamed(task, made[0], made[1] if len(made) == 2 else None)
 
 
@@ -107,30 +122,17 @@ def open_table(
 
 def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Table, np.ndarray]:
     """All features to a file; the table without them, and which rows of the file it has."""
-    targets, lines, sources, first = [], [], set(), None
+    targets, places, first = [], [], None
     with _NpyWriter(raw, np.float64) as writer:
         for table in read_blocks(path, target=target, bad=bad, n_rows=ROWS_AT_A_TIME):
-            if first is not None and table.names != first.names:
-                raise DataError(
-                    f"{table.source}: all files must have the same columns; got "
-                    f"{tables.columns_of(table.names)} after {tables.columns_of(first.names)}"
-                )
             first = first or table
             writer.add(table.x)
             targets.append(table.target)
-            lines.append(table.lines)
-            sources.add(table.source)
-    if not writer.n_rows:
-        raise DataError(f"{path}: at least one row that can be used is needed; got none")
-    column = np.concatenate(targets)
-    column = typed(column) if column.dtype.kind == "U" else column
+            places.append(table.places)
     without = np.broadcast_to(0.0, (writer.n_rows, len(first.names)))  # it takes no memory
-    all_lines = np.concatenate(lines) if lines[0] is not None and len(sources) == 1 else None
-    table = Table(first.names, without, column, first.target_name, str(path), all_lines)
-    numbers = np.arange(writer.n_rows)
-    if column.dtype.kind == "f":
-        numbers = np.flatnonzero(np.isfinite(column.reshape(len(column), -1)).all(axis=1))
-    return tables.checked(table, bad), numbers
+    column = tables.column_of(targets)
+    table = with_values(Table(first.names, without, column, first.target_name, str(path), Places.joined(places)))
+    return whole(path, table, bad), np.flatnonzero(tables.has_target(table))
 
 
 def _write_part(

@@ -1,7 +1,7 @@
 """What a table read from a file is, what can be asked of it, and what is said when a file cannot be used.
 
 A DataError names the file and the place in it: the line of a CSV file, counted from 1 with the header, or the row of an
-array, counted from 0.
+array or of a Parquet file, counted from 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,42 @@ from . import arrays
 from .errors import DataError
 
 _TOLD = 5  # bad rows
+_MISSING = ("", "?", "na", "n/a", "nan", "null", "#n/a", "<na>")  # cells without a value, in capitals too
+
+
+class Places(NamedTuple):
+    """Where the rows of a table stand in their files.
+
+    numbers : of each row, the line of a CSV file on which it ends, or the row of another file.
+    files : of each file, in order, (the first of its rows in the table, its name, "line" or "row").
+    """
+
+    numbers: np.ndarray
+    files: tuple[tuple[int, str, str], ...]
+
+    @classmethod
+    def in_file(cls, path: Any, unit: str, numbers: Any) -> Places:
+        """Rows of one file."""
+        return cls(np.asarray(numbers), ((0, str(path), unit),))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Places]) -> Places:
+        """Rows of several tables, one after the other."""
+        files, n = [], 0
+        for part in parts:
+            files += [(n + start, *rest) for start, *rest in part.files if not files or files[-1][1:] != tuple(rest)]
+            n += len(part.numbers)
+        return cls(np.concatenate([part.numbers for part in parts]), tuple(files))
+
+    def kept(self, fine: np.ndarray) -> Places:
+        """Those of the rows that are fine."""
+        before = np.concatenate([[0], np.cumsum(fine)]).tolist()
+        return Places(self.numbers[fine], tuple((before[start], *rest) for start, *rest in self.files))
+
+    def of(self, row: int) -> str:
+        """The place of a row, for a message: "data.csv, line 7"."""
+        _, name, unit = next(file for file in reversed(self.files) if file[0] <= row)
+        return f"{name}, {unit} {self.numbers[row]}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +62,7 @@ class Table:
 
     names : of the features, in the order of the columns of x (N, n_features).
     target : (N,) integers, floats, bools or text; from an `.npz` also floats (N, n); None if the file has none.
-    source : the file. lines : of a CSV file, the line of each row; else first : the number of the first row.
+    source : the file, or the folder of files. places : of the rows in their files, if they came from files.
     """
 
     names: tuple[str, ...]
@@ -34,22 +70,23 @@ class Table:
     target: np.ndarray | None
     target_name: str | None
     source: str
-    lines: np.ndarray | None = None
-    first: int = 0
+    places: Places | None = None
 
     def where(self, row: int) -> str:
         """The place of a row, for a message: "data.csv, line 7"."""
-        if self.lines is None:
-            return f"{self.source}, row {row + self.first}"
-        return f"{self.source}, line {self.lines[row]}"
+        return f"{self.source}, row {row}" if self.places is None else self.places.of(row)
 
     def target_numbers(self) -> np.ndarray:
-        """The target as float64; DataError naming the first row whose target is text."""
+        """The target as float64; DataError naming the first row whose target is text that is no number."""
         if self.target is None:
             raise DataError(f"{self.source} has no target")
         if self.target.dtype.kind != "U":
             return self.target.astype(np.float64)
-        row, value = next((row, text) for row, text in enumerate(self.target) if as_float(text) is None)
+        numbers = np.array([as_float(text, np.nan) for text in self.target.ravel()]).reshape(self.target.shape)
+        found = arrays.first_bad_row(numbers)
+        if found is None:
+            return numbers
+        row, value = found[0], np.atleast_2d(self.target.T).T[found[:2]]
         raise DataError(
             f"{self.where(row)}, column {self.target_name!r}: the target must be a number; got {str(value)!r}. "
             "For labels choose the loss binary_cross_entropy or cross_entropy"
@@ -57,10 +94,13 @@ class Table:
 
 
 class BadRows:
-    """What becomes of rows that cannot be used: an error, or they are left out, counted, and the first ones told."""
+    """What becomes of rows that cannot be used: an error, or they are left out, counted, and the first ones told.
+
+    notes : lines about columns that were left out.
+    """
 
     def __init__(self, *, skip: bool = False) -> None:
-        self.skip, self.count, self.first = skip, 0, []
+        self.skip, self.count, self.first, self.notes = skip, 0, [], []
 
     def found(self, error: DataError, count: int = 1) -> None:
         """A bad row, or several of which the error tells the first."""
@@ -71,9 +111,16 @@ class BadRows:
             self.first.append(str(error))
 
     def report(self) -> str:
-        """A line for each of the first ones, and how many there were; empty if there were none."""
+        """The notes, the first bad rows, and how many there were, each on a line; empty if there is nothing to say."""
         told = [f"left out: {message}" for message in self.first]
-        return "\n".join([*told, f"{self.count:,} bad rows were left out"]) if self.count else ""
+        return "\n".join([*self.notes, *told, *([f"{self.count:,} bad rows were left out"] if self.count else [])])
+
+
+class Columns(NamedTuple):
+    """The features of the first file of a folder, which the others must have, and its name."""
+
+    names: tuple[str, ...]
+    source: str
 
 
 class Wish(NamedTuple):
@@ -85,6 +132,18 @@ class Wish(NamedTuple):
     columns: Sequence[str] | None
     dtype: np.dtype
     bad: BadRows
+    like: Columns | None = None
+
+    def after(self, table: Table) -> Wish:
+        """What is wanted of the other files of a folder once this table of the first one was read."""
+        required = table.target_name is not None
+        like = Columns(table.names, table.source)
+        return self._replace(target=table.target_name, target_required=required, like=like)
+
+    def note(self, what: str) -> None:
+        """Keep a line about a column that is left out, once for all files of a folder."""
+        if self.like is None and self.columns is None:
+            self.bad.notes.append(f"{self.path}: {what}")
 
     def pick(self, names: Sequence[str], *, unnamed: bool = False) -> tuple[list[int], int | None]:
         """Positions of the features and of the target in a table with columns of these names."""
@@ -93,7 +152,7 @@ class Wish(NamedTuple):
             raise DataError(f"{self.path}: every column needs a name of its own; {listed(twice)} came more than once")
         target = self._target(names)
         if self.columns is None:
-            features = [name for name in names if name != target]
+            features = self._alike([name for name in names if name != target])
         elif unnamed and target is None and len(names) == len(self.columns):
             features = list(names)
         else:
@@ -104,6 +163,17 @@ class Wish(NamedTuple):
         if not features:
             raise DataError(f"{self.path}: at least one feature beside the target is needed; got {columns_of(names)}")
         return [names.index(name) for name in features], None if target is None else names.index(target)
+
+    def _alike(self, features: list[str]) -> list[str]:
+        """The features in the order of the folder's first file."""
+        if self.like is None:
+            return features
+        missing = [name for name in self.like.names if name not in features]
+        strange = [name for name in features if name not in self.like.names]
+        if missing or strange:
+            came = [f"{columns_of(names)} {how}" for names, how in ((missing, "missing"), (strange, "more")) if names]
+            raise DataError(f"{self.path}: it must have the same columns as {self.like.source}; got {', '.join(came)}")
+        return list(self.like.names)
 
     def _target(self, names: Sequence[str]) -> str | None:
         if self.target is None:
@@ -121,14 +191,27 @@ def place(source: str | Table, row: int) -> str:
 
 
 def as_float(cell: str, otherwise: float | None = None) -> float | None:
-    """The number that a cell holds, or `otherwise`."""
+    """The number that a cell holds, or `otherwise`; 1_0, which is one in Python, is none in a file."""
     try:
-        return float(cell)
+        return otherwise if "_" in cell else float(cell)
     except ValueError:
         return otherwise
 
 
+def are_missing(text: np.ndarray) -> np.ndarray:
+    """Which cells stand for no value: they are empty, NA, NaN, NULL, ?, ..."""
+    return np.isin(np.strings.lower(np.strings.strip(text)), _MISSING)
+
+
+def are_padded(text: np.ndarray) -> np.ndarray:
+    """Which cells are digits after a zero, as 01: rather the names of something than numbers."""
+    start = np.strings.lstrip(text, "+-").astype("U2")
+    return np.strings.startswith(start, "0") & (np.strings.str_len(start) == 2) & np.strings.isdigit(start)
+
+
 # -- messages ----------------------------------------------------------------------------------------
+
+SAVE_AS = "Save it as numbers, or leave it out"
 
 
 def listed(names: Sequence[Any], at_most: int = 8) -> str:
@@ -152,40 +235,48 @@ def cell_error(place: str, column: str, cell: Any, dtype: np.dtype) -> DataError
     came = "an empty cell" if cell == "" else repr(cell)
     return DataError(
         f"{place}, column {column!r}: a feature must be a finite number in {dtype}; got {came}. "
-        "Correct or drop the row; a column of text must be encoded as numbers or left out"
+        "Correct or drop the row; a column of text must be encoded as numbers, left out, or named as the target "
+        "(--target)"
     )
 
 
 def checked(table: Table, bad: BadRows, given: np.ndarray | None = None) -> Table:
-    """The table without its rows whose features or target are NaN or infinite, if bad rows may be left out.
+    """The table without its rows whose features or target are NaN, infinite or missing, if bad rows may be left out.
 
     DataError naming the first one else, with the value that was given, before it became one of the table's dtype.
     """
     with np.errstate(over="ignore"):
         fine = np.isfinite(table.x).all(axis=1)
-    if table.target is not None and table.target.dtype.kind == "f":
-        fine &= np.isfinite(table.target.reshape(len(fine), -1)).all(axis=1)
+    fine &= has_target(table)
     if fine.all():
         return table
     bad.found(_row_error(table, int(np.argmin(fine)), table.x if given is None else given), int((~fine).sum()))
     target = None if table.target is None else table.target[fine]
-    lines = None if table.lines is None else table.lines[fine]
-    return replace(table, x=table.x[fine], target=target, lines=lines)
+    return replace(table, x=table.x[fine], target=target, places=table.places and table.places.kept(fine))
+
+
+def has_target(table: Table) -> np.ndarray:
+    """Which rows have all of their target, if the table has one."""
+    if table.target is None or table.target.dtype.kind not in "fU":
+        return np.ones(len(table.x), bool)
+    fine = np.isfinite(table.target) if table.target.dtype.kind == "f" else ~are_missing(table.target)
+    return fine.all(axis=tuple(range(1, fine.ndim)))
 
 
 def _row_error(table: Table, row: int, given: np.ndarray) -> DataError:
     found = arrays.first_bad_row(table.x[row : row + 1])
     if found is not None:
         return cell_error(table.where(row), table.names[found[1]], given[row, found[1]].item(), table.x.dtype)
-    value = arrays.first_bad_row(table.target[row : row + 1])[2]
-    return DataError(
-        f"{table.where(row)}, column {table.target_name!r}: the target must be finite; got {value:g}. "
-        "Drop the row or fill it in"
-    )
+    if table.target.dtype.kind == "U":
+        value = next(value for value in table.target[row : row + 1].ravel() if are_missing(value)).item()
+        wanted = f"every row needs a target; got {repr(value) if value else 'an empty cell'}"
+    else:
+        wanted = f"the target must be finite; got {arrays.first_bad_row(table.target[row : row + 1])[2]:g}"
+    return DataError(f"{table.where(row)}, column {table.target_name!r}: {wanted}. Drop the row or fill it in")
 
 
 def joined(tables: Iterable[Table]) -> Table:
-    """Several parts of one file as one table."""
+    """Several parts of a file, or of files with the same columns, as one table."""
     parts = list(tables)
     first = parts[0]
     if len(parts) == 1:
@@ -193,6 +284,17 @@ def joined(tables: Iterable[Table]) -> Table:
     return replace(
         first,
         x=np.concatenate([part.x for part in parts]),
-        target=None if first.target is None else np.concatenate([part.target for part in parts]),
-        lines=None if first.lines is None else np.concatenate([part.lines for part in parts]),
+        target=None if first.target is None else column_of([part.target for part in parts]),
+        places=Places.joined([part.places for part in parts]),
     )
+
+
+def column_of(targets: Sequence[np.ndarray]) -> np.ndarray:
+    """The targets of several parts as one array. If one is text, whole floats become text as integers do: 1.0 is 1."""
+    if any(target.dtype.kind == "U" for target in targets):
+        targets = [target.astype(np.int64) if _are_whole(target) else target for target in targets]
+    return np.concatenate(targets)
+
+
+def _are_whole(numbers: np.ndarray) -> bool:
+    return numbers.dtype.kind == "f" and bool((numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all())

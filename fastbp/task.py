@@ -149,7 +149,7 @@ def default_loss(table: Table) -> str:
         return "squared_error"
     values, counts = np.unique(target, return_counts=True)
     if target.dtype.kind == "U":
-        numeric = np.array([as_float(value) is not None for value in values])
+        numeric = np.array([as_float(value) is not None for value in values]) & ~tables.are_padded(values)
         if counts[numeric].sum() > len(target) / 2:
             table.target_numbers()
     elif target.dtype.kind != "b" and (len(values) > MAX_CLASSES or (values != np.floor(values)).any()):

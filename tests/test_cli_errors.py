@@ -36,7 +36,9 @@ FILES = {
     "text.npz": "not an archive",
     "notes/todo.txt": "mine",
 }
-CORRECT = "Correct or drop the row; a column of text must be encoded as numbers or left out"
+CORRECT = (
+    "Correct or drop the row; a column of text must be encoded as numbers, left out, or named as the target (--target)"
+)
 
 TRAIN = {
     "missing file": (["--data", "nowhere.csv"], "nowhere.csv cannot be read: No such file or directory"),
@@ -65,7 +67,7 @@ TRAIN = {
     ),
     "nan target": (
         ["--data", "nan-target.csv"],
-        "nan-target.csv, line 11, column 'y': the target must be finite; got nan. Drop the row or fill it in",
+        "nan-target.csv, line 11, column 'y': every row needs a target; got 'nan'. Drop the row or fill it in",
     ),
     "empty file": (["--data", "empty.csv"], "empty.csv: the first line must name the columns; got an empty one"),
     "no rows": (["--data", "header.csv"], "header.csv: at least one row below the header is needed; got none"),
@@ -77,7 +79,11 @@ TRAIN = {
         ["--data", "good.csv", "--target", "z"],
         "good.csv: missing the target 'z'; the file has columns 'a', 'b', 'y'",
     ),
-    "one class": (["--data", "one-class.csv"], "one-class.csv: at least two classes are needed; every row is 'p'"),
+    "one class": (
+        ["--data", "one-class.csv"],
+        "one-class.csv: at least two classes are needed in 'y'; every row is 'p'. "
+        "By default the last column is the target, in an .npz y; name another with --target",
+    ),
     "three classes": (
         ["--data", "three.csv", "--loss", "binary_cross_entropy"],
         "three.csv: binary_cross_entropy needs a target with two classes; 'y' has 3: 'p', 'q', 'r'. "

@@ -7,7 +7,7 @@ import pytest
 
 from fastbp import data
 from fastbp.errors import DataError, InputError, ModelError
-from fastbp.tables import Table
+from fastbp.tables import Places, Table
 
 # -- spirals -------------------------------------------------------------------------------------------
 
@@ -99,7 +99,9 @@ def test_labels_are_compared_as_they_are_written():
     np.testing.assert_array_equal(data.encode_with(np.array([1, 2]), np.array(["2", "1"])), [1, 0])
 
 
-TABLE = Table(("a",), np.zeros((3, 1)), np.array(["x", "y", "q"]), "kind", "new.csv", np.array([2, 3, 4]))
+TABLE = Table(
+    ("a",), np.zeros((3, 1)), np.array(["x", "y", "q"]), "kind", "new.csv", Places.in_file("new.csv", "line", [2, 3, 4])
+)
 REFUSED_LABELS = {
     "unknown": (
         lambda: data.encode_with(np.array(["x", "y"]), TABLE.target, TABLE),
@@ -123,7 +125,8 @@ REFUSED_LABELS = {
     ),
     "one class": (
         lambda: data.encode_labels(np.array(["x", "x"]), "y.csv"),
-        "y.csv: at least two classes are needed; every row is 'x'",
+        "y.csv: at least two classes are needed; every row is 'x'. "
+        "By default the last column is the target, in an .npz y; name another with --target",
     ),
     "two columns": (
         lambda: data.encode_labels(np.zeros((3, 2)), TABLE),

@@ -223,6 +223,38 @@ def test_other_mistakes_are_told(tmp_path):
         Joined([])
 
 
+class Rows:
+    """Rows by number, without an end, as data sets of other libraries are."""
+
+    def __init__(self, x, ends=False):
+        self.x, self.ends = x, ends
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        if self.ends and i >= len(self.x):
+            raise IndexError(i)
+        return self.x[i % len(self.x)]
+
+
+def test_rows_without_an_end_are_refused():
+    """NumPy would read them for ever; those that end are read, whoever made them."""
+    x, y = make(NET, 50)
+    params = NET.init(0)
+    for call in (
+        lambda: fastbp.train(NET, params, Rows(x), y, epochs=1),
+        lambda: fastbp.train(NET, params, Rows(x), epochs=1),
+        lambda: fastbp.train(NET, params, x, Rows(y), epochs=1),
+        lambda: NET.forward(params, Rows(x)),
+    ):
+        with pytest.raises(
+            InputError, match=r"must end: this Rows has 50 rows, and gives a row 50 too.*n_rows and read"
+        ):
+            call()
+    np.testing.assert_array_equal(NET.forward(params, Rows(x, ends=True)), NET.forward(params, x))
+
+
 # -- statistics ------------------------------------------------------------------------------------------
 
 

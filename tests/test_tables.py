@@ -120,7 +120,7 @@ def test_a_long_csv_file_is_read_in_pieces(tmp_path):
     table = data.read_table(tmp_path / "d.csv")
     np.testing.assert_array_equal(table.x, frame[["a", "b"]])
     assert table.target.tolist() == frame["y"].tolist()
-    np.testing.assert_array_equal(table.lines, np.arange(2, n + 2))
+    np.testing.assert_array_equal(table.places.numbers, np.arange(2, n + 2))
 
 
 def test_a_place_is_named_by_line_or_row(tmp_path):
@@ -147,7 +147,11 @@ def test_target_numbers_are_floats_or_name_the_text(tmp_path):
 # -- what is refused -----------------------------------------------------------------------------------
 
 CELL = ": a feature must be a finite number in float64; got "
-DROP = ". Correct or drop the row; a column of text must be encoded as numbers or left out"
+DROP = (
+    ". Correct or drop the row; a column of text must be encoded as numbers, left out, or named as the target "
+    "(--target)"
+)
+SAVE_AS = ". Save it as numbers, or leave it out"
 BIG = b"".join(b"0,0\n" for _ in range(csv_files._ROWS_AT_A_TIME))
 
 
@@ -180,11 +184,12 @@ SAYS = "the header says 72 bytes of data, there are"
 NO_OBJECTS = "arrays of Python objects are never read, they would need pickle; got object"
 
 REFUSED = {
-    "no header": ("d.csv", "1.5,2,0\n1,2,1\n", {}, ": the first line must name the columns; got numbers only: "
-                  "'1.5', '2', '0'. Put a header above them"),
+    "no header": ("d.csv", "1.5,2,0\n1,2,1\n", {}, ": the first line must name the columns, but looks like "
+                  "data: '1.5', '2', '0'. Put a line of names above it"),
     "empty": ("d.csv", "", {}, ": the first line must name the columns; got an empty one"),
     "header only": ("d.csv", "a,y\n", {}, ": at least one row below the header is needed; got none"),
-    "semicolons": ("d.csv", "a;y\n1;2\n", {}, ": cells must be separated by commas; the header has ';' instead"),
+    "semicolons": ("d.csv", "a;y\n1;2\n", {}, ": cells must be separated by commas; the first line has ';' "
+                   "instead. Save it with commas between cells and points in numbers"),
     "no name": ("d.csv", ",a,y\n0,1,2\n", {}, ": every column needs a name; column 1 has none. "
                 "(pandas writes its index so; use to_csv(index=False))"),
     "same name": ("d.csv", "a,a,y\n1,2,3\n", {}, ": every column needs a name of its own; 'a' came more than once"),
@@ -202,13 +207,14 @@ REFUSED = {
                  f"finite number in float32; got '1e39'{DROP}"),
     "empty target": ("d.csv", CSV + "1,2,\n", {}, ", line 5, column 'y': every row needs a target; "
                      "got an empty cell. Drop the row or fill it in"),
-    "NaN target": ("d.csv", CSV + "1,2,nan\n", {}, ", line 5, column 'y': the target must be finite; got nan. "
+    "NaN target": ("d.csv", CSV + "1,2,nan\n", {}, ", line 5, column 'y': every row needs a target; got 'nan'. "
                    "Drop the row or fill it in"),
     "missing target": ("d.csv", CSV, {"target": "z"}, ": missing the target 'z'; the file has columns 'a', 'b', 'y'"),
     "missing columns": ("d.csv", CSV, {"columns": ["a", "c", "d"]},
                         ": missing columns 'c', 'd'; the file has columns 'a', 'b', 'y'"),
     "open quote": ("d.csv", CSV + '1,"2,3\n', {}, ", line 5: not a row of CSV: unexpected end of data"),
-    "Latin-1": ("d.csv", "a,y\n1,\xe4\n".encode("latin-1"), {}, ": a CSV file must be UTF-8 text; got byte 0xe4"),
+    "Latin-1": ("d.csv", "a,y\n1,\xe4\n".encode("latin-1"), {}, ", line 2: a CSV file must be UTF-8 text; "
+                "got byte 0xe4. Save it as UTF-8"),
     "ending": ("d.xlsx", CSV, {}, ": a data file must end in .csv, .npy, .npz or .parquet; got .xlsx"),
     "npy, no npy": ("d.npy", CSV, {}, ": not a usable .npy file: the magic string is not correct; expected "
                     r"b'\x93NUMPY', got b'a,b,y\n'"),
@@ -220,7 +226,8 @@ REFUSED = {
     "npy, no columns": ("d.npy", np.ones((3, 0)), {}, ": a 2-D array, or 1-D records of single values, is wanted; "
                         "got shape (3, 0), float64"),
     "npy, no rows": ("d.npy", np.ones((0, 3)), {}, ": at least one row is needed; got shape (0, 2), float64"),
-    "npy, complex": ("d.npy", np.ones((3, 2), complex), {}, ": column '0' must hold real numbers; got complex128"),
+    "npy, complex": ("d.npy", np.ones((3, 2), complex), {},
+                     f": column '0' must hold real numbers; got complex128{SAVE_AS}"),
     "npy, NaN": ("d.npy", np.array([[1, 2, 3], [4, np.nan, 6.0]]), {}, f", row 1, column '1'{CELL}nan{DROP}"),
     "npy, overflow": ("d.npy", np.array([[1, 1e39, 3]]), {"dtype": np.float32}, ", row 0, column '1': a feature must "
                       f"be a finite number in float32; got 1e+39{DROP}"),
@@ -235,9 +242,10 @@ REFUSED = {
     "npz, rows": ("d.npz", {"x": X, "y": Y[:2]}, {}, ": the target 'y' must have one entry for each of 3 rows; "
                   "got shape (2,), int64"),
     "npz, dates": ("d.npz", {"x": X, "y": Y.astype("M8[s]")}, {}, ": the target 'y' must hold numbers or text; "
-                   "got datetime64[s]"),
+                   f"got datetime64[s]{SAVE_AS}"),
     "npz, names": ("d.npz", {"x": X, "y": Y, "names": np.array(["a"])}, {}, ": 2 columns need as many names; got 1"),
-    "npz, bytes": ("d.npz", {"x": X, "y": np.array([b"\xe4"] * 3)}, {}, ": text must be UTF-8; got byte 0xe4"),
+    "npz, bytes": ("d.npz", {"x": X, "y": np.array([b"\xe4"] * 3)}, {}, ", row 0: text must be UTF-8; got byte 0xe4. "
+                   "Save it as UTF-8"),
     "npz, objects": ("d.npz", npz_of(0, x=EYE, y=OBJECTS), {}, f": not a usable .npz file: y.npy: {NO_OBJECTS}"),
     "npz, lies": ("d.npz", npz_of(8, x=EYE.replace(b"(3, 3), }      ", b"(3, 30000000),}"), y=EYE), {},
                   ": not a usable .npz file: x.npy: the header says 720000000 bytes of data, there are 72"),
