@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,7 +229,7 @@ class Predictions:
     """What `write_predictions` writes, growing block by block, as a context; whole in the end, or not there at all."""
 
     def __init__(self, path: str | os.PathLike[str], classes: np.ndarray | None = None) -> None:
-        self.path, self.classes, self.n_rows = Path(path), classes, 0
+        self.path, self.classes, self.n_rows = files.expanded(path), classes, 0
         if self.path.suffix.lower() != ".csv":
             raise DataError(
                 f"{self.path}: predictions are written to a file that ends in .csv; "

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import files
 from .array_files import npy_blocks, npz_blocks, read_npy, read_npz
 from .csv_files import csv_blocks, read_csv, with_values, write_predictions
 from .errors import DataError, InputError, ModelError
@@ -139,7 +140,7 @@ def _no_rows(path: str | os.PathLike[str]) -> DataError:
 
 
 def _wish(path: Any, target: Any, required: bool, columns: Any, dtype: Any, bad: BadRows) -> Wish:
-    return Wish(Path(path), None if target is None else str(target), required, columns, np.dtype(dtype), bad)
+    return Wish(files.expanded(path), None if target is None else str(target), required, columns, np.dtype(dtype), bad)
 
 
 def _tables(wish: Wish, read: Callable[[Wish], Iterable[Table]]) -> Iterator[Table]:

@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from . import data, exporting, saving
+from . import data, exporting, files, saving
 from .config import show_config
 from .csv_files import Predictions
 from .gradcheck import check_grad
@@ -18,6 +18,7 @@ from .task import Task
 
 def predict(args: argparse.Namespace) -> int:
     """Write the model's answers for the rows of a file; with a target, print how good they are."""
+    files.check_output(args.out, {"--data": args.data, "--model": args.model})
     net, params, meta = saving.load(args.model)
     task = Task.from_meta(args.model, net, meta.get("task"))
     bad, encoded, predicted = BadRows(skip=args.on_bad_rows == "skip"), [], []
@@ -32,7 +33,8 @@ def predict(args: argparse.Namespace) -> int:
                 encoded.append(task.encode_target(table))
                 predicted.append(y_pred)
     scores = task.score(np.concatenate(predicted), np.concatenate(encoded)) if encoded else {}
-    print(f"{file.n_rows:,} rows: {args.out}" + "".join(f", {name} {value:.4f}" for name, value in scores.items()))
+    told = [f", {name} " + ("needs two rows" if np.isnan(value) else f"{value:.4f}") for name, value in scores.items()]
+    print(f"{file.n_rows:,} rows: {args.out}{''.join(told)}")
     if bad.count:
         print(bad.report())
     return 0
@@ -40,6 +42,7 @@ def predict(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Write a model in the form that the ending of --out names."""
+    files.check_output(args.out, {"--model": args.model})
     net, params, meta = saving.load(args.model)
     with naming(args.out):
         exporting.export(args.out, net, params, meta)

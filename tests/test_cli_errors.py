@@ -190,7 +190,10 @@ PREDICT = {
         ["model.npz", "good.csv", "--out", "out.txt"],
         "out.txt: predictions are written to a file that ends in .csv; got .txt",
     ),
-    "out in no folder": (["model.npz", "good.csv", "--out", "no/where.csv"], "no/where.csv: No such file or directory"),
+    "out in no folder": (
+        ["model.npz", "good.csv", "--out", "no/where.csv"],
+        "no/where.csv cannot be written: there is no folder no; make it first",
+    ),
 }
 
 OTHER = {
