@@ -114,7 +114,7 @@ def open_table(
     >>> result = fastbp.train(net, params, rows, epochs=10)
     """
     folder = files.expanded(folder)
-    for name in ("raw.npy", "train.npy"):
+    for name in ("raw.npy", "train.npy") if folder.is_dir() else ():
         files.check_output(folder / name, {"path": path})
     made = stream(
         path, target, folder, np.dtype(dtype), bad or BadRows(), lambda table: loss or default_loss(table),

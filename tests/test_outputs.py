@@ -164,7 +164,6 @@ WRITERS = {
         for ending in ("npz", "safetensors", "py")
     },
     "write_predictions": lambda folder: data.write_predictions(f"{folder}/p.csv", np.arange(3)),
-    "open_table": lambda folder: fastbp.open_table("t.csv", folder),
     "animate": lambda folder: film(f"{folder}/film.gif"),
     "history": lambda folder: fastbp.train(
         NET, NET.init(0), np.eye(2), np.array([0, 1]), steps=2
