@@ -237,7 +237,13 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", required=True, type=_path, metavar="FILE", help="the .csv to write")
     parser.add_argument("--target", metavar="NAME", help="column with the right answers: prints how good the model is")
-    _add_choice(parser, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")
+    _add_choice(
+        parser,
+        "--on-bad-rows",
+        ("error", "skip"),
+        "skip gives them an empty answer and says so; default: error",
+        "error",
+    )
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
