@@ -238,15 +238,20 @@ def _cast(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             cast = np.require(array, dtype, "CA")
     except FloatingPointError:
         raise _overflow_error(name, array, dtype) from None
-    return cast if cast.flags.writeable else np.asarray(_Unlocked(cast))
+    return unlocked(cast)
 
 
-class _Unlocked:
-    """Read-only memory offered as writable, without a copy.
+def unlocked(array: np.ndarray) -> np.ndarray:
+    """The array itself, or the same memory as a writable `numpy.ndarray` where it is read-only, such as a memmap.
 
     Compiled signatures tell writable from read-only arrays, and only one of the two is compiled. No kernel writes to
     an input.
     """
+    return array if type(array) is np.ndarray and array.flags.writeable else np.asarray(_Unlocked(array))
+
+
+class _Unlocked:
+    """Memory offered as writable, without a copy."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array  # keeps the memory alive

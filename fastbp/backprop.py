@@ -219,7 +219,7 @@ def _vector_of(net: MLP, params: Parameters) -> np.ndarray:
         raise InputError(f"params must be fastbp.Parameters, as net.init() returns; got {type(params).__name__}")
     if params.net is not net and params.net.layers != net.layers:
         raise InputError(f"params belong to another network: wanted those of {net}; got those of {params.net}")
-    return params.vector
+    return arrays.unlocked(params.vector)
 
 
 def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_threads: Any, workspace: Any) -> np.ndarray:

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import saving
+from . import files, saving
 from .csr import CSR
-from .errors import CheckpointError, FastbpError
+from .errors import CheckpointError, FastbpError, InputError
 from .feeding import Source
 from .network import MLP
 from .parameters import Parameters
@@ -59,7 +59,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, keep: int = 3, every: float | None = None) -> None:
-        self.folder, self.keep, self.every = Path(folder), keep, every
+        self.folder, self.keep, self.every = files.expanded(folder), keep, every
         self._lock: int | None = None
         self._written_at, self._duration = time.monotonic(), 0.0
 
@@ -119,7 +119,7 @@ class Checkpoints:
         path, start = self.folder / f"checkpoint-{step:012}.npz", time.monotonic()
         try:
             saving.save(path, net, params, meta)
-        except OSError as error:
+        except (OSError, InputError) as error:  # InputError where the folder was taken away
             self._written_at = time.monotonic()
             raise self._refused(path, error) from error
         self._written_at = time.monotonic()
@@ -129,10 +129,11 @@ class Checkpoints:
                 old.unlink()
         return path
 
-    def _refused(self, path: Path, error: OSError) -> CheckpointError:
+    def _refused(self, path: Path, error: OSError | InputError) -> CheckpointError:
         last = next(iter(self.paths()), None)
         kept = f"; the last good checkpoint is {last.name}" if last else ""
-        return CheckpointError(f"{path}: the checkpoint cannot be written: {error.strerror or error}{kept}")
+        reason = getattr(error, "strerror", None) or error
+        return CheckpointError(f"{path}: the checkpoint cannot be written: {reason}{kept}")
 
     # -- reading -----------------------------------------------------------------------------------------
 

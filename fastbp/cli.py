@@ -132,6 +132,7 @@ def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
+        type=_path,
         metavar="FILE",
         help=".csv with a header, .npy, .npz, .parquet, or a folder of them; default: two spirals",
     )
@@ -152,7 +153,7 @@ def _add_train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--out", default="fastbp-run", metavar="DIR",
+        "--out", default="fastbp-run", type=_path, metavar="DIR",
         help="new or empty folder, or that of an earlier run, which is replaced; default ./fastbp-run",
     )  # fmt: skip
     group.add_argument("--no-plots", action="store_true", help="draw no pictures")
@@ -203,7 +204,10 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 def _add_safety(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("safety")
     group.add_argument(
-        "--checkpoint", metavar="DIR", help="keep the last states of the run there, to go on after whatever happens"
+        "--checkpoint",
+        type=_path,
+        metavar="DIR",
+        help="keep the last states of the run there, to go on after whatever happens",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on from the last good checkpoint; start anew where there is none"
@@ -213,7 +217,9 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
         help="such as 500MB: read the data in pieces and keep them on the disk (in TMPDIR) while training; same result",
     )  # fmt: skip
     _add_choice(group, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")
-    group.add_argument("--config", metavar="FILE", help="TOML file with options by these names; the command line wins")
+    group.add_argument(
+        "--config", type=_path, metavar="FILE", help="TOML file with options by these names; the command line wins"
+    )
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
@@ -223,11 +229,21 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser = _add(commands, "predict", "apply a trained model to a file", description, _PREDICT_EXAMPLES)
     parser.set_defaults(command="small_commands:predict")
-    parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
-    parser.add_argument("--data", required=True, metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder of them")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .csv to write")
+    parser.add_argument(
+        "--model", required=True, type=_path, metavar="PATH", help="model.npz as `fastbp train` wrote it"
+    )
+    parser.add_argument(
+        "--data", required=True, type=_path, metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder of them"
+    )
+    parser.add_argument("--out", required=True, type=_path, metavar="FILE", help="the .csv to write")
     parser.add_argument("--target", metavar="NAME", help="column with the right answers: prints how good the model is")
-    _add_choice(parser, "--on-bad-rows", ("error", "skip"), "skip leaves them out and says so; default: error", "error")
+    _add_choice(
+        parser,
+        "--on-bad-rows",
+        ("error", "skip"),
+        "skip gives them an empty answer and says so; default: error",
+        "error",
+    )
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
@@ -237,8 +253,12 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     parser = _add(commands, "export", "write a trained model for other programs", description, _EXPORT_EXAMPLES)
     parser.set_defaults(command="small_commands:export")
-    parser.add_argument("--model", required=True, metavar="PATH", help="model.npz as `fastbp train` wrote it")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .onnx, .py, .safetensors or .npz to write")
+    parser.add_argument(
+        "--model", required=True, type=_path, metavar="PATH", help="model.npz as `fastbp train` wrote it"
+    )
+    parser.add_argument(
+        "--out", required=True, type=_path, metavar="FILE", help="the .onnx, .py, .safetensors or .npz to write"
+    )
 
 
 def _add_graph(commands: argparse._SubParsersAction) -> None:
@@ -251,10 +271,13 @@ def _add_graph(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--model",
         default="fastbp-run/model.npz",
+        type=_path,
         metavar="PATH",
         help="model.npz as `fastbp train` wrote it; default: fastbp-run/model.npz",
     )
-    parser.add_argument("--data", metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder; default: two spirals")
+    parser.add_argument(
+        "--data", type=_path, metavar="FILE", help=".csv, .npy, .npz, .parquet, or a folder; default: two spirals"
+    )
     parser.add_argument(
         "--row", type=_natural, default=0, metavar="N",
         help="row to show, counted from 0 below the header; without --data one of the million points of a default "
@@ -262,7 +285,9 @@ def _add_graph(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     parser.add_argument("--target", metavar="NAME", help="column with the right answer; default: as in training")
     parser.add_argument("--explain", metavar="NODE", help="derive the gradient of a node, such as W1, with its numbers")
-    parser.add_argument("--out", metavar="FILE", help="write the picture (.png, .svg, .pdf), or .dot, .json, .tex")
+    parser.add_argument(
+        "--out", type=_path, metavar="FILE", help="write the picture (.png, .svg, .pdf), or .dot, .json, .tex"
+    )
 
 
 def _add_check(commands: argparse._SubParsersAction) -> None:
@@ -315,6 +340,11 @@ def _add_network(parser: argparse.ArgumentParser, dtype: str) -> None:
 
 def _add_choice(parser, flag: str, names: Sequence[str], text: str, default: str | None = None) -> None:
     parser.add_argument(flag, choices=names, default=default, metavar="NAME", help=f"{', '.join(names)}; {text}")
+
+
+def _path(text: str) -> str:
+    """With the home folder for a ~, which no shell puts in for --data=~/x or a line of a --config file."""
+    return os.path.expanduser(text)
 
 
 def _natural(text: str) -> int:

@@ -136,23 +136,24 @@ def _chunks(
     reader: Any, wish: Wish, n_named: int, n_cells: int
 ) -> Iterator[tuple[list[int], list[list[str]]]]:  # fmt: skip
     """(lines, rows) of thousands of rows at a time; blank lines are allowed at the end only."""
-    path, lines, rows, blank = wish.path, [], [], None
+    path, lines, rows, blank = wish.path, [], [], []
     for row in reader:
         if not row:
-            blank = blank or reader.line_num
+            blank.append(reader.line_num)
             continue
+        here = Places.in_file(path, "line", [reader.line_num])
         if blank:
-            wanted = f"{path}, line {blank}: a row must have {n_cells} cells"
-            wish.bad.found(DataError(f"{wanted}; got a blank line. Remove it"))
-            blank = None
+            wanted = f"{path}, line {blank[0]}: a row must have {n_cells} cells"
+            wish.bad.found(DataError(f"{wanted}; got a blank line. Remove it"), Places.in_file(path, "line", blank))
+            blank = []
         if len(row) != n_cells:
             wanted = f"{path}, line {reader.line_num}: a row must have {n_cells} cells, as the header"
-            wish.bad.found(DataError(f"{wanted}; got {len(row)}"))
+            wish.bad.found(DataError(f"{wanted}; got {len(row)}"), here)
             continue
         if n_named < n_cells and any(row[n_named:]):
             column = next(i for i in range(n_named, n_cells) if row[i])
             wanted = f"{path}, line {reader.line_num}: column {column + 1} has no name and must be empty"
-            wish.bad.found(DataError(f"{wanted}; got {row[column]!r}. Name it in the first line"))
+            wish.bad.found(DataError(f"{wanted}; got {row[column]!r}. Name it in the first line"), here)
             continue
         lines.append(reader.line_num)
         rows.append(row)
@@ -180,8 +181,8 @@ def _numbers(
     bad = np.argwhere(is_bad)
     if len(bad):
         row, column = bad[0]
-        place = f"{wish.path}, line {lines[row]}"
-        wish.bad.found(cell_error(place, names[column], columns[column][row], wish.dtype), int(is_bad.any(1).sum()))
+        error = cell_error(f"{wish.path}, line {lines[row]}", names[column], columns[column][row], wish.dtype)
+        wish.bad.found(error, Places.in_file(wish.path, "line", np.array(lines)[is_bad.any(axis=1)]))
     return np.ascontiguousarray(x.T), ~is_bad.any(axis=1)
 
 
@@ -230,7 +231,7 @@ class Predictions:
     """What `write_predictions` writes, growing block by block, as a context; whole in the end, or not there at all."""
 
     def __init__(self, path: str | os.PathLike[str], classes: np.ndarray | None = None) -> None:
-        self.path, self.classes, self.n_rows = Path(path), classes, 0
+        self.path, self.classes, self.n_rows = files.expanded(path), classes, 0
         if self.path.suffix.lower() != ".csv":
             raise DataError(
                 f"{self.path}: predictions are written to a file that ends in .csv; "
@@ -247,20 +248,37 @@ class Predictions:
         self._file.detach()
         return self._replacing.__exit__(*exception)
 
-    def add(self, prediction: np.ndarray, probability: np.ndarray | None = None) -> None:
-        """Write some more rows."""
+    def add(
+        self, prediction: np.ndarray, probability: np.ndarray | None = None, answered: np.ndarray | None = None
+    ) -> None:  # fmt: skip
+        """Write some more rows.
+
+        answered : bools, one for each row to write, as many of them True as there are predictions; the other rows get
+        empty cells.
+        """
         prediction = np.asarray(prediction)
         if prediction.ndim == 1:
             columns = {"prediction": prediction}
         else:
             columns = {f"prediction_{k}": column for k, column in enumerate(prediction.T)}
         if probability is not None and self.classes is not None:
-            p = probability.reshape(len(prediction), -1)
+            p = probability if probability.ndim == 2 else probability[:, None]
             p = np.hstack([1 - p, p]) if p.shape[1] == 1 else p
             columns |= {f"probability_{label}": column for label, column in zip(self.classes, p.T, strict=True)}
         if not self.n_rows:
             self._writer.writerow(columns)
-        for start in range(0, len(prediction), _ROWS_AT_A_TIME):
-            rows = slice(start, start + _ROWS_AT_A_TIME)
-            self._writer.writerows(zip(*(column[rows].astype(np.str_) for column in columns.values()), strict=True))
-        self.n_rows += len(prediction)
+        answered = np.ones(len(prediction), bool) if answered is None else answered
+        first = np.cumsum(answered) - answered  # of the prediction of each row
+        for start in range(0, len(answered), _ROWS_AT_A_TIME):
+            here = answered[start : start + _ROWS_AT_A_TIME]
+            rows = slice(first[start], first[start] + here.sum())
+            cells = [_spread(column[rows].astype(np.str_), here) for column in columns.values()]
+            self._writer.writerows(zip(*cells, strict=True))
+        self.n_rows += len(answered)
+
+
+def _spread(text: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """The text in the rows that are answered, and none in the others."""
+    cells = np.full(len(answered), "", text.dtype)
+    cells[answered] = text
+    return cells

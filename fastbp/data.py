@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import files
 from .array_files import npy_blocks, npz_blocks, read_npy, read_npz
 from .csv_files import csv_blocks, read_csv, with_values, write_predictions
 from .errors import DataError, InputError, ModelError
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "encode_labels",
     "encode_with",
+    "n_held_out",
     "read_blocks",
     "read_table",
     "spirals",
@@ -138,7 +140,7 @@ def _no_rows(path: str | os.PathLike[str]) -> DataError:
 
 
 def _wish(path: Any, target: Any, required: bool, columns: Any, dtype: Any, bad: BadRows) -> Wish:
-    return Wish(Path(path), None if target is None else str(target), required, columns, np.dtype(dtype), bad)
+    return Wish(files.expanded(path), None if target is None else str(target), required, columns, np.dtype(dtype), bad)
 
 
 def _tables(wish: Wish, read: Callable[[Wish], Iterable[Table]]) -> Iterator[Table]:
@@ -257,7 +259,10 @@ class Standardise:
 
     @classmethod
     def fit(cls, x: np.ndarray) -> Standardise:
-        """Mean and standard deviation (divided by N) of each column of finite x (N, n); a constant gets scale 1."""
+        """Mean and standard deviation (divided by N) of each column of finite x (N, n).
+
+        A column that is constant up to rounding gets scale 1: what differs from it later must not be blown up.
+        """
         return cls.fit_blocks([x])
 
     @classmethod
@@ -278,16 +283,15 @@ class Standardise:
             low, high = np.minimum(low, piece.min(axis=0)), np.maximum(high, piece.max(axis=0))
         with np.errstate(invalid="ignore"):
             scale = np.sqrt(squares / n)
-        # Rounding leaves a constant such as 0.1 with a tiny deviation, which must not blow up what differs from it.
-        scale[low == high] = 1.0
-        scale[scale == 0] = 1.0
+        is_one_value = low == high
+        scale[is_one_value | _is_constant(mean, squares / n, n)] = 1.0
         wild = np.flatnonzero(~np.isfinite(scale))
         if len(wild):
             raise DataError(
                 f"features must have a finite standard deviation; column {wild[0]} has values up to "
                 f"{max(abs(low[wild[0]]), abs(high[wild[0]])):g}. Rescale it"
             )
-        return cls(mean, scale)
+        return cls(np.where(is_one_value, low, mean), scale)
 
     def apply(self, x: np.ndarray, dtype: Any) -> np.ndarray:
         """Standardised x (N, n_features) in `dtype`, computed in float64."""
@@ -298,6 +302,17 @@ class Standardise:
 
 
 _PIECE = 4096
+
+
+def _is_constant(mean: np.ndarray, variance: np.ndarray, n: int) -> np.ndarray:
+    """Where a variance is no larger than what rounding alone can leave of a constant: n eps variance + (n eps mean)^2.
+
+    n : of the terms in the longest sum, here those of a piece and the pieces. The bound of the two-pass algorithm in
+    Chan, Golub and LeVeque 1983, as scikit-learn's StandardScaler uses it with all rows for n (scikit-learn#17794).
+    """
+    terms = (min(n, _PIECE) + n // _PIECE) * np.finfo(np.float64).eps
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(variance) & (variance <= terms * variance + np.square(terms * mean))
 
 
 def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -318,30 +333,39 @@ def _pieces(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 # -- splitting -----------------------------------------------------------------------------------------
 
 
+def n_held_out(n: int, fraction: float) -> int:
+    """How many of n rows that share is, to a row; at least one is held out and one is not."""
+    return min(max(round(fraction * n), 1), n - 1)
+
+
 def split(
     n: int, fraction: float, rng: Any = None, stratify: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test): sorted indices that share out rows 0..n-1, about `fraction` of them to the test.
+    """(train, test): sorted indices that share out rows 0..n-1, `n_held_out(n, fraction)` of them to the test.
 
-    stratify : codes (n,); each class is then split alike and keeps at least one row in train.
+    stratify : codes (n,); each class then gives its share, rounded so that the whole is right (largest remainders), and
+        keeps at least one row in train, even if the test is smaller for it.
     Both parts hold at least one row. InputError if that cannot be.
     """
     if n < 2 or not 0 < fraction < 1:
         raise InputError(f"a split needs at least 2 rows and a fraction between 0 and 1; got {n} rows, {fraction}")
     rng = np.random.default_rng(rng)
     codes = np.zeros(n, np.int64) if stratify is None else np.asarray(stratify)
+    _, places, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    if counts.max() == 1:
+        raise InputError(f"a stratified split needs a class with at least 2 rows; got {n} classes of one row")
+    by_class = np.split(np.argsort(places, kind="stable"), np.cumsum(counts)[:-1])
     in_test = np.zeros(n, bool)
-    for code in np.unique(codes):
-        rows = np.flatnonzero(codes == code)
-        n_test = min(round(fraction * len(rows)), len(rows) - 1)
+    for rows, n_test in zip(by_class, _shares(counts, n_held_out(n, fraction)), strict=True):
         in_test[rng.choice(rows, n_test, replace=False)] = True
-    if not in_test.any():
-        in_test[rng.choice(_largest_class(codes))] = True
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
-def _largest_class(codes: np.ndarray) -> np.ndarray:
-    classes, counts = np.unique(codes, return_counts=True)
-    if counts.max() == 1:
-        raise InputError(f"a stratified split needs a class with at least 2 rows; got {len(codes)} classes of one row")
-    return np.flatnonzero(codes == classes[np.argmax(counts)])
+def _shares(counts: np.ndarray, n_test: int) -> np.ndarray:
+    """n_test rows shared out in proportion to `counts`, one row less than each at most."""
+    shares, remainders = np.divmod(counts * n_test, counts.sum())
+    shares = np.minimum(shares, counts - 1)
+    order = np.argsort(-remainders, kind="stable")
+    while left := min(n_test, (counts - 1).sum()) - shares.sum():
+        shares[order[shares[order] < counts[order] - 1][:left]] += 1
+    return shares

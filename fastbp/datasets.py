@@ -19,7 +19,6 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,7 +44,7 @@ class NpyRows:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = files.expanded(path)
         try:
             with open(self.path, "rb") as stream:
                 shape, fortran_order, self.dtype = files.read_header(stream)

@@ -43,7 +43,8 @@ def export(
     """Write network, parameters and what goes with them. Whatever goes wrong, the old file stays as it was.
 
     meta : as `fastbp.save` takes it. format : one of FORMATS; by default the ending of `path`.
-    InputError for a format, functions, parameters or `meta` that cannot be exported. OSError if the disk refuses.
+    InputError for a format, functions, parameters or `meta` that cannot be exported, or a folder that is not there.
+    OSError if the disk refuses.
     """
     chosen = _format(path, format)
     if chosen == "npz":

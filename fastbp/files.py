@@ -6,11 +6,13 @@ import contextlib
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from .errors import InputError
 
 MAX_ARRAY_BYTES = 64 * 2**30
 _HEADER_READERS = {
@@ -19,14 +21,54 @@ _HEADER_READERS = {
 }
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with the home folder in place of a ~ at its start."""
+    return Path(os.path.expanduser(path))
+
+
+def check_output(path: str | os.PathLike[str], inputs: Mapping[str, Any] | None = None) -> None:
+    """InputError if a file cannot be written there: its folder is missing, or it would overwrite an input.
+
+    inputs : files, and folders of files, by the option or argument that names them; None for those that are not given.
+    What counts is the file itself, by whatever path or link it is reached.
+    """
+    final = Path(os.path.realpath(expanded(path)))
+    if not final.parent.is_dir():
+        folder = final.parent if os.path.islink(path) else Path(path).parent
+        raise InputError(f"{path} cannot be written: there is no folder {folder}; make it first")
+    if final.is_dir():
+        raise InputError(f"{path} cannot be written: there is a folder of that name; name a file")
+    for name, given in (inputs or {}).items():
+        if given is not None and _is_in(final, Path(os.path.realpath(expanded(given)))):
+            raise InputError(
+                f"{path} would be written over what {name} reads, {given}; name another file, outside of it"
+            )
+
+
+def check_output_folder(folder: str | os.PathLike[str], inputs: Mapping[str, Any]) -> None:
+    """InputError if one of the inputs lies in a folder that will be emptied and written."""
+    final = Path(os.path.realpath(expanded(folder)))
+    for name, given in inputs.items():
+        if given is not None and _is_in(Path(os.path.realpath(expanded(given))), final):
+            raise InputError(f"{folder} would be emptied, and {name} is in it, {given}; name another folder")
+
+
+def _is_in(path: Path, other: Path) -> bool:
+    """Whether a path is the other one, or lies in it; both are free of links."""
+    paths = [path, *path.parents]
+    return other in paths or (other.exists() and any(p.exists() and p.samefile(other) for p in paths))
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A binary file to write, which takes the place of `path` once all of it is on the disk.
 
     The temporary file lies in the same folder, so that the exchange is one rename. Whatever fails before that leaves
     the old file as it was and removes the temporary one. A symbolic link stays one: its target is replaced.
+    InputError if there is no such folder.
     """
-    final = Path(os.path.realpath(path))
+    check_output(path)
+    final = Path(os.path.realpath(expanded(path)))
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -23,7 +23,7 @@ _N_POINTS, _SPIRALS = 1_000_000, "two spirals"  # as `fastbp train` makes them b
 
 def run(args: argparse.Namespace) -> int:
     """Print the row, and the table or the derivation of a node; write the picture."""
-    _check_out(args.out)
+    _check_out(args)
     net, params, meta = saving.load(args.model)
     task = Task.from_meta(args.model, net, meta.get("task"))
     table = _row(args, task)
@@ -38,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_out(out: str | None) -> None:
+def _check_out(args: argparse.Namespace) -> None:
+    out = args.out
+    if out is not None:
+        files.check_output(out, {"--data": args.data, "--model": args.model})
     endings = (*PICTURES, *_TEXTS)
     if out is not None and Path(out).suffix not in endings:
         raise InputError(f"--out must end in {', '.join(endings)}; got {out}")

@@ -6,6 +6,7 @@ scikit-learn's. Labels are (N,), numbers (N, n_outputs).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,20 +36,34 @@ def f1(y: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def r2(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """1 - sum (y - y_pred)^2 / sum (y - mean)^2, averaged over the outputs; NaN where y does not vary."""
-    spread = np.square(y - y.mean(axis=0)).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.mean(1 - np.square(y - y_pred).sum(axis=0) / np.where(spread > 0, spread, np.nan)))
+    """1 - sum (y - y_pred)^2 / sum (y - mean of y)^2 of each output, then the mean over the outputs.
+
+    As scikit-learn's r2_score by default: an output that does not vary in y counts 1 where it is met exactly, else 0.
+    Of a single row it is NaN: the rows are compared with their mean, and one row is its own.
+    """
+    if len(y) < 2:
+        return math.nan
+    wanted = np.asarray(y, np.float64).reshape(len(y), -1)
+    with np.errstate(all="ignore"):
+        missed = np.square(_residual(y, y_pred)).reshape(len(y), -1).sum(axis=0)
+        spread = np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
+        share = np.where((wanted == wanted[0]).all(axis=0), missed > 0, missed / spread)
+    return float(np.mean(1 - share))
 
 
 def rmse(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The root of the mean square of y - y_pred."""
-    return float(np.sqrt(np.mean(np.square(y - y_pred))))
+    """The root of the mean square of y - y_pred, over rows and outputs."""
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(np.mean(np.square(_residual(y, y_pred)))))
 
 
 def mae(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The mean of |y - y_pred|."""
-    return float(np.mean(np.abs(y - y_pred)))
+    """The mean of |y - y_pred|, over rows and outputs."""
+    return float(np.mean(np.abs(_residual(y, y_pred))))
+
+
+def _residual(y: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
+    return np.subtract(y, y_pred, dtype=np.float64)
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

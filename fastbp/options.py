@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, csr, optim
-from .data import split
+from .data import n_held_out, split
 from .errors import InputError
 from .feeding import Source
 from .metrics import targets_like
@@ -141,7 +141,15 @@ def as_held_out(
     return train_rows, (x, y, weights[0] if weights else None)
 
 
-def split_rows(labels: np.ndarray | None, n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows to train on and those to validate on, the classes split alike where that can be."""
-    can_stratify = labels is not None and labels.ndim == 1 and len(np.unique(labels)) <= n // 2
-    return split(n, share, np.random.default_rng((seed, 2)), labels if can_stratify else None)
+def split_rows(
+    labels: np.ndarray | None, n: int, share: float, seed: int, draw: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and those to hold out, exactly the share of them; the classes split alike if that can be.
+
+    labels : (N,), or anything else for rows without classes. draw : which of the splits that a seed makes; 0 is not
+    one, with which weights are drawn.
+    """
+    can_stratify = False
+    if labels is not None and labels.ndim == 1 and 0 < share < 1 < n:
+        can_stratify = len(np.unique(labels)) + n_held_out(n, share) <= n  # every class keeps a row to train on
+    return split(n, share, np.random.default_rng((seed, draw)), labels if can_stratify else None)

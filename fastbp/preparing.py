@@ -116,7 +116,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Prepared:
     params = net.init(args.seed, dtype=args.dtype, scheme=wanted.scheme)
     n_train = train.n_rows
     if args.validation:
-        n_train = len(split_rows(None if task.classes is None else train.y, n_train, args.validation, args.seed)[0])
+        n_train -= data.n_held_out(n_train, args.validation)
     batch_size = args.batch_size
     if batch_size is None:
         batch_size = n_train if args.data is None else max(SMALLEST_BATCH, math.ceil(n_train / MOST_STEPS_AN_EPOCH))
@@ -199,7 +199,10 @@ def _parts(table: Table, loss: str, fraction: float, seed: int) -> tuple[np.ndar
         return np.arange(n), None
     if n < 2:
         raise DataError(f"{table.source}: at least 2 rows are needed to hold some out; got 1. Use --test-fraction 0")
-    # Not the seed itself, with which the weights are drawn.
-    rng = np.random.default_rng((seed, 1))
     codes = codes_of(table, loss)
-    return data.split(n, fraction, rng, codes)
+    if codes is not None and codes.max() == n - 1 > 1:
+        raise DataError(
+            f"{table.source}: the classes of {table.target_name!r} need more than a row each to hold some out; got "
+            f"{n} rows of {n} classes. Name another column with --target, or use --test-fraction 0"
+        )
+    return split_rows(codes, n, fraction, seed, draw=1)

@@ -115,7 +115,9 @@ def flops(net: MLP) -> int:
 
 def _described(values: Mapping[str, float]) -> str:
     return "  ".join(
-        f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items() if not name.endswith("rmse")
+        f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in values.items()
+        if not (name.endswith("rmse") or math.isnan(value))  # R^2 of one row is NaN
     )
 
 

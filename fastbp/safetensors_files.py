@@ -16,12 +16,11 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from . import __version__, saving
+from . import __version__, files, saving
 from .errors import FastbpError, InputError, ModelError
 from .network import MLP
 from .parameters import Parameters
@@ -84,7 +83,7 @@ def load_safetensors(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dic
 
     No tensor is allocated before the header is known to tell the truth about all sizes, and none twice.
     """
-    path = Path(path)
+    path = files.expanded(path)
     try:
         with open(path, "rb") as file:
             return _read_model(file, os.fstat(file.fileno()).st_size)

@@ -39,7 +39,8 @@ def save(path: str | os.PathLike[str], net: MLP, params: Parameters, meta: Mappi
     """Write network, parameters and `meta` to `path`. Whatever goes wrong, the old file stays as it was.
 
     meta : a dict with text as keys; values are None, bools, numbers, text, lists, tuples (which come back as lists),
-        dicts, and NumPy arrays of bools, numbers or text. InputError for others. OSError if the disk refuses.
+        dicts, and NumPy arrays of bools, numbers or text. InputError for others, and for a folder that is not
+        there. OSError if the disk refuses.
     """
     if params.net != net:
         raise InputError(f"params must be those of {net}; got parameters of {params.net}")
@@ -60,7 +61,7 @@ def save(path: str | os.PathLike[str], net: MLP, params: Parameters, meta: Mappi
 
 def load(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dict[str, Any]]:
     """(net, params, meta) as they were saved. ModelError, naming the file, for any file that `save` did not write."""
-    path = Path(path)
+    path = files.expanded(path)
     try:
         archive = memoryview(path.read_bytes())
     except OSError as error:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays, tables
+from . import arrays, files, tables
 from .csv_files import with_values
 from .data import Standardise, read_blocks, whole
 from .datasets import NpyRows
@@ -113,8 +113,11 @@ def open_table(
     >>> task, rows = fastbp.open_table("large.parquet", "scratch", target="price")
     >>> result = fastbp.train(net, params, rows, epochs=10)
     """
+    folder = files.expanded(folder)
+    for name in ("raw.npy", "train.npy") if folder.is_dir() else ():
+        files.check_output(folder / name, {"path": path})
     made = stream(
-        path, target, Path(folder), np.dtype(dtype), bad or BadRows(), lambda table: loss or default_loss(table),
+        path, target, folder, np.dtype(dtype), bad or BadRows(), lambda table: loss or default_loss(table),
         lambda table, _: (np.arange(len(table.x)), None),
     )  # fmt: skip
     return made.task, made.train

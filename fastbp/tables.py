@@ -102,11 +102,11 @@ class BadRows:
     def __init__(self, *, skip: bool = False) -> None:
         self.skip, self.count, self.first, self.notes = skip, 0, [], []
 
-    def found(self, error: DataError, count: int = 1) -> None:
-        """A bad row, or several of which the error tells the first."""
+    def found(self, error: DataError, places: Places) -> None:
+        """Bad rows and their places; the error tells the first."""
         if not self.skip:
             raise error
-        self.count += count
+        self.count += len(places.numbers)
         if len(self.first) < _TOLD:
             self.first.append(str(error))
 
@@ -250,9 +250,10 @@ def checked(table: Table, bad: BadRows, given: np.ndarray | None = None) -> Tabl
     fine &= has_target(table)
     if fine.all():
         return table
-    bad.found(_row_error(table, int(np.argmin(fine)), table.x if given is None else given), int((~fine).sum()))
+    error = _row_error(table, int(np.argmin(fine)), table.x if given is None else given)
+    bad.found(error, table.places.kept(~fine))
     target = None if table.target is None else table.target[fine]
-    return replace(table, x=table.x[fine], target=target, places=table.places and table.places.kept(fine))
+    return replace(table, x=table.x[fine], target=target, places=table.places.kept(fine))
 
 
 def has_target(table: Table) -> np.ndarray:

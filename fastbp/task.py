@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, tables
+from . import arrays, metrics, tables
 from .csv_files import with_values
 from .data import Standardise, encode_labels, encode_with
 from .errors import DataError, ModelError
@@ -71,16 +71,14 @@ class Task:
         return self.classes[y_pred], response, y_pred
 
     def score(self, y_pred: np.ndarray, y: np.ndarray) -> dict[str, float]:
-        """{"accuracy"}, or {"r2", "rmse"} with rmse in the units of the target.
+        """{"accuracy"}, or {"r2", "rmse"} with rmse in the units of the target, as in `fastbp.metrics`.
 
         y_pred as `MLP.predict` gives it, y as `encode_target` does.
         """
         if self.classes is not None:
-            return {"accuracy": float(np.mean(y_pred == y))}
-        residual = y_pred - y
-        spread = np.square(y - y.mean(axis=0)).sum()
-        r2 = 1 - np.square(residual).sum() / spread if spread > 0 else np.nan
-        return {"r2": float(r2), "rmse": float(np.sqrt(np.mean(np.square(residual * self.outputs.scale))))}
+            return {"accuracy": metrics.accuracy(y, y_pred)}
+        scale = self.outputs.scale
+        return {"r2": metrics.r2(y, y_pred), "rmse": metrics.rmse(y * scale, y_pred * scale)}
 
     def to_meta(self) -> dict[str, Any]:
         """Plain values and arrays from which `from_meta` makes an equal task."""

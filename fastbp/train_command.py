@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import config_file, optim, plot
+from . import config_file, files, optim, plot
 from .callbacks import Run
 from .checkpoint import Checkpoints
 from .errors import DivergenceError, InputError
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     if args.animate and not has_matplotlib():
         raise InputError('--animate needs matplotlib: pip install "fastbp[plot]"')
     folder = RunFolder(args.out)
+    inputs = {"--data": args.data, "--config": args.config, "--checkpoint": args.checkpoint}
+    files.check_output_folder(args.out, inputs)
     with tempfile.TemporaryDirectory(prefix="fastbp-") as room:
         return _run(args, folder, prepare(args, Path(room)))
 
@@ -198,8 +200,8 @@ class Session:
             if ready.task.metric == "accuracy":
                 parts.append(f"accuracy {values[prefix + 'accuracy']:.4f} on {rows.n_rows:,} {name} rows")
             else:
-                r2, rmse = values[prefix + "r2"], values[prefix + "rmse"]
-                parts.append(f"R^2 {r2:.4f}, RMSE {rmse:.4g} on {rows.n_rows:,} {name} rows")
+                r2 = "needs two rows" if rows.n_rows == 1 else f"{values[prefix + 'r2']:.4f}"
+                parts.append(f"R^2 {r2}, RMSE {values[prefix + 'rmse']:.4g} on {rows.n_rows:,} {name} rows")
         return "; ".join(parts)
 
     def _draw_boundary(self, step: int, loss: float) -> None:

@@ -59,6 +59,19 @@ def rows_of(path):
 # -- train -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", [(), ("--memory-limit", "1GB")], ids=["in memory", "streamed"])
+@pytest.mark.parametrize("fraction", ["0.1", "0.2", "0.35"])
+def test_the_fraction_held_out_is_that_of_the_rows(fraction, limit, capsys):
+    """round(F N) rows of a table with 23 small classes are held out, and of the rest the share to validate on."""
+    labels = [f"c{i}" for i in range(23) for _ in range(3)]
+    write_csv("t.csv", ["a", "kind"], list(zip(range(69), labels, strict=True)))
+    options = ("--test-fraction", fraction, "--validation", "0.1", "--steps", "2", "--no-plots", *limit)
+    assert main(["train", "--data", "t.csv", *options]) == 0
+    held_out = round(float(fraction) * 69)
+    out = capsys.readouterr().out
+    assert f"t.csv: {69 - held_out} rows (and {held_out} held out)" in out
+
+
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_the_spirals_are_learnt(seed, capsys):
     """On 10,000 points of the default: wrong at step 5, at least 0.99 within 1,000 steps, and every file is there."""

@@ -28,6 +28,7 @@ FILES = {
     "numbers.csv": "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(9)),
     "negative.csv": "a,y\n" + "".join(f"{i},{i - 4}\n" for i in range(9)),
     "nan-target.csv": "a,y\n" + "".join(f"{i},{i}.5\n" for i in range(9)) + "9,nan\n",
+    "names.csv": "a,y\n" + "".join(f"{i},{name}\n" for i, name in enumerate("pqrstu")),
     "one-row.csv": "a,y\n1,2.5\n",
     "huge.csv": "a,b,y\n1,1e300,yes\n",
     "unseen.csv": "a,b,y\n1,2,yes\n3,4,maybe\n",
@@ -74,6 +75,11 @@ TRAIN = {
     "one row": (
         ["--data", "one-row.csv"],
         "one-row.csv: at least 2 rows are needed to hold some out; got 1. Use --test-fraction 0",
+    ),
+    "a label for every row": (
+        ["--data", "names.csv"],
+        "names.csv: the classes of 'y' need more than a row each to hold some out; got 6 rows of 6 classes. "
+        "Name another column with --target, or use --test-fraction 0",
     ),
     "missing target": (
         ["--data", "good.csv", "--target", "z"],
@@ -184,7 +190,10 @@ PREDICT = {
         ["model.npz", "good.csv", "--out", "out.txt"],
         "out.txt: predictions are written to a file that ends in .csv; got .txt",
     ),
-    "out in no folder": (["model.npz", "good.csv", "--out", "no/where.csv"], "no/where.csv: No such file or directory"),
+    "out in no folder": (
+        ["model.npz", "good.csv", "--out", "no/where.csv"],
+        "no/where.csv cannot be written: there is no folder no; make it first",
+    ),
 }
 
 OTHER = {

@@ -7,6 +7,7 @@ import pytest
 
 from fastbp import data
 from fastbp.errors import DataError, InputError, ModelError
+from fastbp.options import split_rows
 from fastbp.tables import Places, Table
 
 # -- spirals -------------------------------------------------------------------------------------------
@@ -166,6 +167,55 @@ def test_constant_columns_become_zero_and_are_not_blown_up():
     np.testing.assert_allclose(standardise.apply(np.array([[0.1, 6.0]]), np.float64), [[0, 1]], atol=1e-12)
 
 
+ROUNDED = np.array([0.3, 0.30000000000000004] * 2)
+CONSTANT = {  # column, whether it is constant up to rounding
+    "a case people have": (ROUNDED, True),
+    "0.1 + 0.2 beside 0.3": (np.array([0.3, 0.1 + 0.2] * 5000), True),
+    "a mean that rounds": (np.full(100_003, 0.1), True),
+    "large and constant": (np.full(1000, 1e300), True),
+    "zero": (np.zeros(5), True),
+    "two far values": (np.array([0.3, 0.3 + 1e-9]), False),
+    "seconds since 1970": (1.7e9 + np.arange(10_000), False),
+    "small steps about a large mean": (1e3 + 1e-6 * (np.arange(3_000_000) % 2), False),
+    "small, but no constant": (1e-9 * np.arange(3.0), False),
+    "one value of many differs": (np.append(np.full(99_999, 5.0), 6.0), False),
+}
+
+
+@pytest.mark.parametrize("case", CONSTANT)
+def test_what_is_constant_up_to_rounding_has_scale_1(case):
+    """The scale is 1 for a constant, the standard deviation for all else; in whole and in blocks, of any size."""
+    column, is_constant = CONSTANT[case]
+    x = column[:, None]
+    whole = data.Standardise.fit(x)
+    np.testing.assert_allclose(whole.scale, 1.0 if is_constant else x.std(), rtol=1e-3)
+    for size in (7, 8192):
+        blocks = data.Standardise.fit_blocks(x[start : start + size] for start in range(0, min(len(x), 50_000), size))
+        if len(x) <= 50_000:
+            np.testing.assert_array_equal(blocks.scale, whole.scale)
+    if is_constant:
+        assert np.isfinite(whole.apply(x, np.float32)).all()
+
+
+def test_a_value_beside_a_constant_is_not_blown_up():
+    """After 0.3 and 0.1 + 0.2 in training, 0.301 is 0.001 away."""
+    standardise = data.Standardise.fit(ROUNDED[:, None])
+    np.testing.assert_allclose(standardise.apply(np.array([[0.301]]), np.float64), 0.001, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_constants_are_those_of_scikit_learn(seed):
+    """Up to the rows of one piece, what StandardScaler takes for constant."""
+    StandardScaler = pytest.importorskip("sklearn.preprocessing").StandardScaler
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 4096))
+    mean, deviation = 10.0 ** rng.integers(-8, 9, 40), 10.0 ** rng.integers(-18, 3, 40)
+    x = mean + deviation * rng.choice([-1.0, 1.0], (n, 40))
+    wanted = StandardScaler().fit(x).scale_ == 1
+    assert 0 < wanted.sum() < 40
+    np.testing.assert_array_equal(data.Standardise.fit(x).scale == 1, wanted)
+
+
 def test_standardise_refuses_what_it_cannot_scale():
     """A deviation beyond float64, and data of another width, are refused by name."""
     with pytest.raises(DataError) as caught:
@@ -204,6 +254,33 @@ def test_a_stratified_split_shares_out_every_class():
     shuffled = np.random.default_rng(0).permutation(codes)
     assert np.bincount(shuffled[test], minlength=4).tolist() == [140, 40, 20, 0]
     assert np.bincount(shuffled[train], minlength=4).tolist() == [560, 160, 79, 1]
+
+
+UNEVEN = [[1, 1, 1, 2], [7, 7, 7], [3] * 33, [2] * 50, [100, 1, 1, 1], [5, 5, 5, 5, 1], [997, 2, 1], [13, 14, 15, 58]]
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.2, 1 / 3, 0.5, 0.7])
+@pytest.mark.parametrize("counts", UNEVEN, ids=str)
+def test_a_split_holds_out_its_share_to_a_row(counts, fraction):
+    """The whole is round(fraction n), each class within a row of its own share, unless its last row must stay."""
+    n = sum(counts)
+    codes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    wanted = max(1, round(fraction * n))
+    assert data.n_held_out(n, fraction) == wanted
+    train, test = split_rows(codes, n, fraction, seed=3)
+    assert (len(train), len(test)) == (n - wanted, wanted)
+    _, test = data.split(n, fraction, 0, codes)
+    assert len(test) == min(wanted, n - len(counts))
+    held_out = np.bincount(codes[test], minlength=len(counts))
+    assert (held_out < counts).all()
+    if wanted <= n - len(counts) and 1 not in counts:
+        assert (abs(held_out - wanted / n * np.array(counts)) < 1).all()
+
+
+def test_the_largest_remainders_get_the_rows_that_are_left():
+    """Of 10 rows from 13, 14, 15 and 58: 1.3, 1.4, 1.5 and 5.8 become 1, 1, 2 and 6."""
+    codes = np.repeat([0, 1, 2, 3], [13, 14, 15, 58])
+    assert np.bincount(codes[data.split(100, 0.1, 0, codes)[1]]).tolist() == [1, 1, 2, 6]
 
 
 def test_a_seed_decides_the_split():

@@ -205,7 +205,10 @@ REFUSED = {
         ["--model", "model.npz", "--out", "m.txt"],
         "m.txt: a model is exported to a file that ends in .npz, .safetensors, .onnx or .py; got .txt",
     ),
-    "no folder": (["--model", "model.npz", "--out", "no/m.py"], "no/m.py: No such file or directory"),
+    "no folder": (
+        ["--model", "model.npz", "--out", "no/m.py"],
+        "no/m.py cannot be written: there is no folder no; make it first",
+    ),
 }
 
 

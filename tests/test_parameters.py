@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tempfile
 
 import numpy as np
 import pytest
 
+import fastbp
+from fastbp import optim
 from fastbp.errors import InputError
 from fastbp.network import MLP
 from fastbp.parameters import SCHEMES, Parameters, check_dtype, initialise
+from fastbp.plot.layers import gradient_sizes
+from fastbp.safetensors_files import load_safetensors
 
 NET = MLP((3, 5, 2), activation="tanh", loss="squared_error")
 NETS = [NET, MLP((3, 5, 2), loss="squared_error", bias=False), MLP((1, 1)), MLP((2, 7, 1, 4, 3), loss="cross_entropy")]
@@ -223,3 +228,86 @@ def test_an_unknown_scheme_or_dtype_is_refused():
 def test_a_dtype_may_be_spelled_in_any_way(dtype):
     """Whatever NumPy takes for float32."""
     assert check_dtype(dtype) == np.float32
+
+
+# -- read-only vectors ------------------------------------------------------------------------------------
+
+
+def locked(vector, folder):
+    vector = vector.copy()
+    vector.flags.writeable = False
+    return vector
+
+
+def mapped(vector, folder):
+    np.save(folder / "vector.npy", vector)
+    return np.load(folder / "vector.npy", mmap_mode="r")
+
+
+def copied_on_write(vector, folder):
+    np.save(folder / "vector.npy", vector)
+    return np.load(folder / "vector.npy", mmap_mode="c")
+
+
+READ_ONLY = {
+    "locked": lambda *a: Parameters.from_vector(NET, locked(*a)),
+    "a view of what is locked": lambda *a: Parameters.from_vector(NET, locked(*a)[:]),
+    "mapped": lambda *a: Parameters.from_vector(NET, mapped(*a)),
+    "mapped, as joblib unpickles it": lambda *a: Parameters(NET, mapped(*a)),
+    "mapped, copied on write": lambda *a: Parameters(NET, copied_on_write(*a)),
+}
+READERS = {
+    "forward": lambda p, x, y: NET.forward(p, x),
+    "logits": lambda p, x, y: NET.logits(p, x),
+    "predict": lambda p, x, y: NET.predict(p, x),
+    "loss": lambda p, x, y: NET.loss(p, x, y, l1=0.1, l2=0.2),
+    "loss of each row": lambda p, x, y: NET.loss(p, x, y, reduction="none"),
+    "value_and_grad": lambda p, x, y: NET.value_and_grad(p, x, y, l1=0.1, l2=0.2)[1].vector,
+    "input_grad": lambda p, x, y: NET.input_grad(p, x, y),
+    "vjp, parameters": lambda p, x, y: NET.vjp(p, x)[1](y)[0].vector,
+    "vjp, inputs": lambda p, x, y: NET.vjp(p, x)[1](y)[1],
+    "check_grad": lambda p, x, y: fastbp.check_grad(NET, p, x, y, rng=0).ok,
+    "train": lambda p, x, y: fastbp.train(NET, p, x, y, epochs=2, seed=0).params.vector,
+    "graph": lambda p, x, y: fastbp.graph.trace(NET, p, x, y).to_json(),
+    "gradients of a picture": lambda p, x, y: gradient_sizes(NET, p, x, y),
+    "weights": lambda p, x, y: p.weights[0],
+    "copy": lambda p, x, y: p.copy().vector,
+    "astype": lambda p, x, y: p.astype(np.float32).vector,
+    "save": lambda p, x, y: saved(p),
+    "export": lambda p, x, y: exported(p),
+    "objective": lambda p, x, y: optim.scipy_objective(NET, x, y)(p.vector)[1],
+}
+
+
+def saved(params):
+    with tempfile.TemporaryDirectory() as folder:
+        fastbp.save(f"{folder}/m.npz", NET, params)
+        return fastbp.load(f"{folder}/m.npz")[1].vector
+
+
+def exported(params):
+    with tempfile.TemporaryDirectory() as folder:
+        fastbp.export(f"{folder}/m.safetensors", NET, params)
+        return load_safetensors(f"{folder}/m.safetensors")[1].vector
+
+
+@both_dtypes
+@pytest.mark.parametrize("how", READ_ONLY)
+@pytest.mark.parametrize("reader", READERS)
+def test_reading_needs_no_writable_parameters(reader, how, dtype, tmp_path):
+    """Parameters over read-only memory give the bits of their copy, and are as they were afterwards."""
+    rng = np.random.default_rng(0)
+    params = NET.init(1, dtype=dtype)
+    x, y = rng.standard_normal((7, 3)).astype(dtype), rng.standard_normal((7, 2)).astype(dtype)
+    read_only = READ_ONLY[how](params.vector, tmp_path)
+    before = params.vector.copy()
+    np.testing.assert_array_equal(READERS[reader](read_only, x, y), READERS[reader](params, x, y))
+    np.testing.assert_array_equal(read_only.vector, before)
+
+
+def test_read_only_parameters_are_not_written(tmp_path):
+    """What would write to them says so: they take no gradient, and a view of them stays read-only."""
+    params = READ_ONLY["locked"](NET.init(0, dtype=np.float64).vector, tmp_path)
+    text = message_of(NET.value_and_grad, NET.init(0, dtype=np.float64), np.ones((1, 3)), np.ones((1, 2)), out=params)
+    assert "read-only" in text
+    assert not params.weights[0].flags.writeable

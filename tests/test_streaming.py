@@ -99,7 +99,11 @@ def test_bad_rows_can_be_left_out(options, capsys):
     assert "4 bad rows were left out" in lines
     predict = ["predict", "--model", "fastbp-run/model.npz", "--data", "bad.csv", "--out", "p.csv"]
     assert main([*predict, "--on-bad-rows", "skip"]) == 0
-    assert "7 rows: p.csv" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "10 rows: p.csv" in out
+    assert "3 bad rows were left out; their answers are empty" in out
+    with open("p.csv") as file:
+        assert file.read().splitlines().count(",,") == 3
 
 
 def test_options_come_from_a_file(capsys):

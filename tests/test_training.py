@@ -227,6 +227,21 @@ def test_a_share_of_the_rows_is_held_out(batch_size):
     np.testing.assert_array_equal(result.history["val_loss"], alone.history["val_loss"])
 
 
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.25, 1 / 3])
+@pytest.mark.parametrize("labels", [[1] * 40 + [2] * 3, [4] * 25, [50, 30, 13, 7], [3, 3, 3, 2]], ids=str)
+def test_a_share_is_held_out_to_a_row(labels, share):
+    """round(share N) rows are validated on, whatever the sizes of the classes, with early stopping as without."""
+    y = np.repeat(np.arange(len(labels)), labels)
+    net = MLP((2, 3, len(labels)), loss="cross_entropy")
+    x, seen = np.random.default_rng(0).standard_normal((len(y), 2)), []
+    for stopping in (None, 3):
+        fastbp.train(
+            net, net.init(0), x, y, epochs=1, validation=share, early_stopping=stopping,
+            metrics=[lambda y, y_pred: seen.append(len(y)) or 0.0],
+        )  # fmt: skip
+    assert set(seen) == {round(share * len(y))}
+
+
 def test_early_stopping_gives_back_the_best():
     """It ends `patience` epochs after the best one, whose parameters are the result."""
     net = MLP((3, 64, 1), activation="relu", loss="squared_error")

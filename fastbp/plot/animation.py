@@ -36,7 +36,7 @@ def animate(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path = Path(path)
+    path = files.expanded(path)
     writer = _writer(path, fps)
     if len(result.snapshots) < 2:
         raise InputError("a film needs parameters at two steps or more, such as train(..., snapshots=[5, 20, 100])")
@@ -86,8 +86,7 @@ def _writer(path: Path, fps: float) -> Any:
         raise InputError(f"a film must end in {' or '.join(ENDINGS)}; got {path}")
     if path.suffix == ".mp4" and not FFMpegWriter.isAvailable():
         raise InputError(f"{path}: an .mp4 is made by ffmpeg, which is not there; install it, or write a .gif")
-    if not path.parent.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    files.check_output(path)
     return PillowWriter(fps=fps) if path.suffix == ".gif" else FFMpegWriter(fps=fps)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data import Standardise
 from ..errors import InputError
 from ..network import MLP
 from ..parameters import Parameters, check_params
@@ -125,15 +126,14 @@ def _view(x: np.ndarray, plane: Any, names: Sequence[str]) -> _View:
 
 def _principal(x: np.ndarray) -> _View:
     """The plane of the two first principal components of standardised features."""
-    mean, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-    scale[scale == 0] = 1.0
-    u = (x - mean) / scale
+    standardise = Standardise.fit(x)
+    u = standardise.apply(x, np.float64)
     values, vectors = np.linalg.eigh(u.T @ u)
     axes = vectors[:, ::-1][:, :2].T
     axes *= np.sign(axes[[0, 1], np.abs(axes).argmax(axis=1)])[:, None]  # the largest part of each is positive
     shares = values[::-1][:2] / (values.sum() or 1.0)
     names = [f"principal component {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
-    return _View(u @ axes.T, lambda points: points @ axes * scale + mean, names)
+    return _View(u @ axes.T, lambda points: points @ axes * standardise.scale + standardise.mean, names)
 
 
 def region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
