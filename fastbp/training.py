@@ -22,7 +22,7 @@ from .feeding import MEMORY, FedDescent, Source
 from .history import History
 from .interrupts import Interrupts
 from .kernels import descent as notes_of
-from .metrics import as_metrics, targets_like
+from .metrics import as_metrics, score, targets_like
 from .network import MLP
 from .parameters import Parameters, check_params
 
@@ -129,6 +129,8 @@ class Training:
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             early_stopping = EarlyStopping(optim.schedules.count("early_stopping", early_stopping))
         self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
+        if self.stopping is not None:
+            self.stopping.check(self._columns())
         self.callbacks = Callbacks([callbacks] if callable(callbacks) else callbacks)
         self.snapshots: dict[int, Parameters] = {}
         self.run_ = Run(net, self.params, self.state, History(), step=self.state.step)
@@ -289,6 +291,12 @@ class Training:
 
     # -- history -----------------------------------------------------------------------------------------
 
+    def _columns(self) -> list[str]:
+        """The names of the columns that the rows will have."""
+        of_validation, prefix = ([], "") if self.validation is None else (["val_loss"], "val_")
+        scores = [*of_validation, *(prefix + name for name in self.metrics)]
+        return ["epoch", "step", "loss", "data_loss", *scores, "learning_rate", "seconds"]
+
     def _rows(self, notes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
         """Columns for epochs that start at those places of the notes and end after those steps."""
         weights = notes[:, notes_of.WEIGHT]
@@ -320,7 +328,7 @@ class Training:
         if not self.metrics:
             return {}
         y_pred, wanted = self.net.predict(self.params, x, n_threads=self.n_threads), targets_like(y, self.net)
-        return {prefix + name: float(metric(wanted, y_pred)) for name, metric in self.metrics.items()}
+        return {prefix + name: score(name, metric, wanted, y_pred) for name, metric in self.metrics.items()}
 
     # -- checkpoints -------------------------------------------------------------------------------------
 
