@@ -8,7 +8,7 @@ Whatever returns True stops the training after the epoch or step; so does `run.s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,16 +77,17 @@ class Callback:
 
 
 class Callbacks:
-    """Several callbacks as one."""
+    """Several callbacks, or one, as one."""
 
-    def __init__(self, callbacks: Sequence[Any]) -> None:
+    def __init__(self, callbacks: Any) -> None:
         self._by_event: dict[str, list[Any]] = {name: [] for name in _METHODS}
-        for callback in callbacks:
+        is_one = _is_callback(callbacks) or not isinstance(callbacks, Iterable)
+        for callback in [callbacks] if is_one else callbacks:
             self.add(callback)
 
     def add(self, callback: Any) -> None:
         """One more; InputError for what is none."""
-        if not (callable(callback) or any(hasattr(callback, name) for name in _METHODS)):
+        if not _is_callback(callback):
             raise InputError(
                 f"a callback must be a function of the run or have one of {', '.join(_METHODS)}; got {callback!r}"
             )
@@ -106,6 +107,11 @@ class Callbacks:
 
 
 _METHODS = ("on_start", "on_step", "on_progress", "on_epoch", "on_end", "on_error")
+
+
+def _is_callback(value: Any) -> bool:
+    is_class = isinstance(value, type)  # whose methods have no object yet
+    return not is_class and (callable(value) or any(hasattr(value, name) for name in _METHODS))
 
 
 def _method(callback: Any, name: str) -> Any:

@@ -20,10 +20,11 @@ import numpy as np
 
 from . import saving
 from .csr import CSR
-from .errors import CheckpointError, FastbpError
+from .errors import CheckpointError, FastbpError, InputError
 from .feeding import Source
 from .network import MLP
 from .parameters import Parameters
+from .schedules import count, number
 
 try:
     import fcntl
@@ -59,7 +60,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, keep: int = 3, every: float | None = None) -> None:
-        self.folder, self.keep, self.every = Path(folder), keep, every
+        if not (isinstance(folder, str | os.PathLike) and str(folder)):
+            raise InputError(f"checkpoint must be a folder, such as 'checkpoints'; got {folder!r}")
+        self.folder, self.keep = Path(folder), count("keep", keep)
+        self.every = None if every is None else number("every", every, 0)
         self._lock: int | None = None
         self._written_at, self._duration = time.monotonic(), 0.0
 

@@ -8,6 +8,7 @@ size of a segment, and so the memory, changes no bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -70,6 +71,18 @@ class Source:
         out = self.room(len(numbers))
         places = take(self.dataset, numbers, out, self.convert)
         return [part[places] for part in out]
+
+    def error(self, numbers: np.ndarray, parts: Sequence[np.ndarray]) -> DataError | None:
+        """The error that names the place of the first value that the network cannot take; numbers : of those rows."""
+        for what, part in zip(("x", "y"), parts, strict=False):
+            found = arrays.first_bad_row(part) if part.dtype.kind == "f" else None
+            if found is not None:
+                return DataError(
+                    f"{place_of(self.dataset, int(numbers[found[0]]))}: {what} must be finite; got {found[2]:g} in "
+                    f"column {found[1]}. Correct or drop the row"
+                )
+        error = arrays.target_value_error(parts[1], self.net)
+        return error and DataError(f"{place_of(self.dataset, int(numbers[0]))} and others: {error}")
 
 
 def _own_bytes(params: Parameters, state: OptimizerState, batch_size: int, n_threads: int, drops: bool) -> int:
@@ -134,10 +147,6 @@ class FedDescent(Descent):
                 break
         return np.concatenate(notes)
 
-    def rows_of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Refused: they may not fit into memory."""
-        raise InputError("metrics of a data set need validation data; give validation=, (x, y) or a share of the rows")
-
     def close(self) -> None:
         """End the reading thread."""
         self._reader.shutdown(wait=True, cancel_futures=True)
@@ -179,14 +188,4 @@ class FedDescent(Descent):
     def data_error(self, status: int) -> FastbpError:
         """The error that names the file and the row of what the kernels found."""
         numbers = np.unique(self._numbers[self._half])  # as they lie in the file, and in the buffers
-        n = len(numbers)
-        for what, part in zip(("x", "y"), self._halves[self._half], strict=False):
-            found = arrays.first_bad_row(part[:n]) if part.dtype.kind == "f" else None
-            if found is not None:
-                row = int(numbers[found[0]])
-                return DataError(
-                    f"{place_of(self.source.dataset, row)}: {what} must be finite; got {found[2]:g} in column "
-                    f"{found[1]}. Correct or drop the row"
-                )
-        error = arrays.target_value_error(self._halves[self._half][1][:n], self.net)
-        return DataError(f"{place_of(self.source.dataset, int(numbers[0]))} and others: {error}")
+        return self.source.error(numbers, [part[: len(numbers)] for part in self._halves[self._half]])
