@@ -199,6 +199,6 @@ class EarlyStopping:
         if not self.best_epoch:
             raise InputError(
                 f"early stopping needs numbers; {monitor} was NaN in all of {self.waited} epochs. Watch another column "
-                f"({', '.join(run.history)}), or see why it is NaN: such as r2 where y does not vary"
+                f"({', '.join(run.history)}), or see why it is NaN: such as r2 of a single row"
             )
         run.stop(f"{monitor} has not improved for {self.waited} epochs; the best was epoch {self.best_epoch}")

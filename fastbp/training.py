@@ -131,7 +131,7 @@ class Training:
             if not (y is None and sample_weight is None and class_weight is None):
                 raise InputError("a data set brings its own y and sample_weight; give x alone, and no class_weight")
             if self.metrics and validation is None:
-                raise InputError("metrics of a data set need validation=, (x, y) or a share of the rows; got None")
+                raise InputError("metrics of a data set need validation data: validation=(x, y) or a share; got None")
             self.descent = self._descent_of_dataset(x, order, batch_size, validation, memory)
         else:
             weighting = sample_weight, class_weight
