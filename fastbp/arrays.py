@@ -9,6 +9,7 @@ asks `not_finite_error`, `bad_label_error` or `target_value_error` for the messa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,6 +186,11 @@ def is_finite_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:  # of an int
         return False
+
+
+def is_series(value: Any) -> bool:
+    """Whether it holds values one after the other, as a list or a generator; text and 0-d arrays do not."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) > 0
 
 
 # -- conversion ----------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ Whatever returns True stops the training after the epoch or step; so does `run.s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .errors import InputError
 from .history import History
 from .metrics import direction
@@ -81,8 +82,7 @@ class Callbacks:
 
     def __init__(self, callbacks: Any) -> None:
         self._by_event: dict[str, list[Any]] = {name: [] for name in _METHODS}
-        is_one = _is_callback(callbacks) or not isinstance(callbacks, Iterable)
-        for callback in [callbacks] if is_one else callbacks:
+        for callback in callbacks if arrays.is_series(callbacks) and not _is_callback(callbacks) else [callbacks]:
             self.add(callback)
 
     def add(self, callback: Any) -> None:

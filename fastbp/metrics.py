@@ -7,11 +7,12 @@ scikit-learn's. Labels are (N,), numbers (N, n_outputs).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .errors import InputError
 from .network import MLP
 
@@ -85,10 +86,11 @@ def direction(column: str) -> str | None:
 
 def as_metrics(metrics: Any, net: MLP) -> dict[str, Callable[..., float]]:
     """Functions by name; InputError for unknown ones, and for those that do not go with the network's loss."""
-    if not isinstance(metrics, Iterable) and not callable(metrics):
+    is_one = isinstance(metrics, str) or callable(metrics)
+    if not (is_one or arrays.is_series(metrics)):
         raise InputError(f'metrics must be names and functions, such as ["accuracy"]; got {metrics!r}')
     chosen = {}
-    for metric in (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics:
+    for metric in (metrics,) if is_one else metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
         if metric not in METRICS if isinstance(metric, str) else not callable(metric):
             raise InputError(f"a metric must be a function or one of {', '.join(METRICS)}; got {metric!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def as_seed(seed: Any) -> int:
 
 def as_steps(snapshots: Any) -> set[int]:
     """The steps after which parameters are kept."""
-    if not isinstance(snapshots, Iterable) or isinstance(snapshots, str):
+    if not arrays.is_series(snapshots):
         raise InputError(f"snapshots must be a list of steps, such as [5, 20, 100]; got {snapshots!r}")
     return {count("each of snapshots, a step,", step, 0) for step in snapshots}
 
@@ -63,7 +63,7 @@ def as_order(order: Any, n_rows: int) -> Any:
 
 def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[float, ...]:
     n_hidden = len(net.layers) - 1
-    is_list = isinstance(dropout, Sequence | np.ndarray) and not isinstance(dropout, str)
+    is_list = isinstance(dropout, list | tuple) or getattr(dropout, "ndim", 0) > 0
     shares = [number("dropout", share, 0, below=1) for share in (dropout if is_list else [dropout])]
     if is_list and len(shares) != n_hidden:
         raise InputError(f"dropout must be one number or one for each of {n_hidden} hidden layers; got {len(shares)}")

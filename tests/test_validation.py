@@ -199,6 +199,19 @@ def test_targets_outside_of_the_domain_are_found_in_every_row(net, value):
     refused(170, value, "y of", net=net, y=y, epochs=None, steps=1, order="sequential")
 
 
+@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_values_that_turn_bad_while_it_trains_are_found(name, value, batch_size):
+    """By the kernels, which take arrays that need no conversion as they are."""
+    x, y = X.copy(), Y.astype(np.int64)
+
+    def spoil(run):
+        (x if name == "x" else y)[63] = value
+
+    with pytest.raises(InputError, match=f"{name} must .*got {value:g} at row 63"):
+        train(x=x, y=y, epochs=5, batch_size=batch_size, callbacks=spoil)
+
+
 @pytest.mark.parametrize("value", [1e300, 3e38])
 def test_large_numbers_are_finite(value):
     """Rows whose sum is none are looked at one by one."""
