@@ -93,28 +93,41 @@ def load(key: str) -> bytes | None:
     root = folder()
     if root is None:
         return None
-    try:
-        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
     path = root / (key + SUFFIX)
     try:
-        _refuse_foreign(os.fstat(directory), root)
-        # Relative to the folder that was checked, and through no link: what was checked is what is read.
-        descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+        descriptor = _opened(root, path)
     except FileNotFoundError:
         return None
-    finally:
-        os.close(directory)
     with open(descriptor, "rb") as file:
         _refuse_foreign(os.fstat(descriptor), path)
         content = file.read()
         with contextlib.suppress(OSError):
-            os.utime(descriptor)  # recently used: the sweep takes the others first
+            os.utime(
+                descriptor if os.utime in os.supports_fd else path
+            )  # recently used: the sweep takes the others first
     digest, payload = content[len(MAGIC) :][:DIGEST_BYTES], content[len(MAGIC) + DIGEST_BYTES :]
     if not content.startswith(MAGIC) or digest != _digest(key, payload):
         raise CacheError(f"{path} is damaged")
     return payload
+
+
+# What is opened relative to a folder is in the folder that was checked. Windows cannot.
+_PINS_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY") and hasattr(os, "O_NOFOLLOW")
+
+
+def _opened(root: Path, path: Path) -> int:
+    """The descriptor of a file in the folder, neither of them another user's, and the file no link."""
+    if not _PINS_FOLDERS:
+        _refuse_foreign(root.stat(), root)
+        if path.is_symlink():
+            raise CacheError(f"{path} is a link")
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _refuse_foreign(os.fstat(directory), root)
+        return os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def save(key: str, payload: bytes) -> None:
@@ -141,7 +154,12 @@ def _digest(key: str, payload: bytes) -> bytes:
 
 
 def _refuse_foreign(status: os.stat_result, path: Path) -> None:
-    """Refuse what another user could have written: its content would run with our rights."""
+    """Refuse what another user could have written: its content would run with our rights.
+
+    Windows has no modes that would tell; there the folder is safe where it is by default, in the user's own.
+    """
+    if not hasattr(os, "geteuid"):
+        return
     if status.st_uid != os.geteuid():
         raise CacheError(f"{path} belongs to user {status.st_uid}, not to you ({os.geteuid()})")
     if stat.S_IMODE(status.st_mode) & (stat.S_IWGRP | stat.S_IWOTH):

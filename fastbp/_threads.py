@@ -46,7 +46,8 @@ def _in_forked_child() -> None:
     _pool_lost = _pool_lost or threading_layer() in ("omp", "tbb")
 
 
-os.register_at_fork(before=locks.acquire, after_in_parent=locks.release, after_in_child=_in_forked_child)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(before=locks.acquire, after_in_parent=locks.release, after_in_child=_in_forked_child)
 
 
 def threading_layer() -> str | None:

@@ -9,6 +9,7 @@ asks `not_finite_error`, `bad_label_error` or `target_value_error` for the messa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +59,10 @@ def first_bad_row(x: np.ndarray) -> tuple[int, int, float] | None:
     """(row, column, value) of the first NaN or infinity in x, (N,) or (N, n); None if all values are finite."""
     for start in range(0, len(x), _ROWS_AT_A_TIME):
         rows = x[start : start + _ROWS_AT_A_TIME]
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.add.reduce(rows, axis=None)
+        if np.isfinite(total):  # and so is each of them; the other way round, finite numbers may overflow
+            continue
         found = _first_where(~np.isfinite(rows))
         if found is not None:
             return start + found[0], found[1], float(rows.reshape(len(rows), -1)[found])
@@ -168,13 +173,24 @@ def check_reduction(reduction: str, allowed: tuple[str, ...] = ("mean", "sum", "
 
 def check_penalty(name: str, value: float) -> float:
     """`value` as a float, if it is a finite number >= 0; `name` is l1 or l2."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 <= number < math.inf:
+    if not (is_finite_number(value) and value >= 0):
         raise InputError(f"{name} must be a finite number >= 0; got {value!r}")
-    return number
+    return float(value)
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether it is one real number, finite as a float; text, booleans and durations are none."""
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool | np.complexfloating | np.timedelta64):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of an int
+        return False
+
+
+def is_series(value: Any) -> bool:
+    """Whether it holds values one after the other, as a list or a generator; text and 0-d arrays do not."""
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes) and getattr(value, "ndim", 1) > 0
 
 
 # -- conversion ----------------------------------------------------------------------------------------
@@ -191,13 +207,14 @@ def _real_array(name: str, values: Any) -> np.ndarray:
         raise InputError(
             f"{name} must be dense; got a sparse {type(values).__name__}, shape {values.shape}. Use {name}.toarray()"
         )
-    array = _as_ndarray(name, values)
+    array = as_ndarray(name, values)
     if array.dtype.kind not in "buif":
         raise _kind_error(name, values, array)
     return array
 
 
-def _as_ndarray(name: str, values: Any) -> np.ndarray:
+def as_ndarray(name: str, values: Any) -> np.ndarray:
+    """`values` as an ndarray of any kind; InputError, by the argument's name, for what is ragged or no array."""
     if _never_ends(values):
         raise InputError(
             f"{name} must end: this {type(values).__name__} has {len(values)} rows, and gives a row {len(values)} too. "

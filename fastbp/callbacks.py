@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .errors import InputError
 from .history import History
+from .metrics import direction
 from .network import MLP
 from .optimizers import OptimizerState
 from .parameters import Parameters
+from .schedules import count, number
 
 
 @dataclass
@@ -75,16 +78,16 @@ class Callback:
 
 
 class Callbacks:
-    """Several callbacks as one."""
+    """Several callbacks, or one, as one."""
 
-    def __init__(self, callbacks: Sequence[Any]) -> None:
+    def __init__(self, callbacks: Any) -> None:
         self._by_event: dict[str, list[Any]] = {name: [] for name in _METHODS}
-        for callback in callbacks:
+        for callback in callbacks if arrays.is_series(callbacks) and not _is_callback(callbacks) else [callbacks]:
             self.add(callback)
 
     def add(self, callback: Any) -> None:
         """One more; InputError for what is none."""
-        if not (callable(callback) or any(hasattr(callback, name) for name in _METHODS)):
+        if not _is_callback(callback):
             raise InputError(
                 f"a callback must be a function of the run or have one of {', '.join(_METHODS)}; got {callback!r}"
             )
@@ -106,6 +109,11 @@ class Callbacks:
 _METHODS = ("on_start", "on_step", "on_progress", "on_epoch", "on_end", "on_error")
 
 
+def _is_callback(value: Any) -> bool:
+    is_class = isinstance(value, type)  # whose methods have no object yet
+    return not is_class and (callable(value) or any(hasattr(value, name) for name in _METHODS))
+
+
 def _method(callback: Any, name: str) -> Any:
     own = getattr(callback, name, None)
     if own is not None and getattr(type(callback), name, None) is not getattr(Callback, name):
@@ -118,19 +126,50 @@ def _method(callback: Any, name: str) -> Any:
 class EarlyStopping:
     """Stop once the watched column has not improved by more than min_delta for `patience` epochs in a row.
 
-    monitor : a column of the history, by default val_loss, or loss where there is no validation. Losses and errors are
-    to fall, scores (accuracy, balanced_accuracy, f1, r2) to rise. restore_best : give back the parameters of the best
-    epoch instead of the last one's.
+    monitor : a column of the history, by default val_loss, or loss where there is no validation.
+    mode : "min" for a column that is to fall, "max" for one that is to rise. By default as its name says, with val_ or
+    without: losses, errors, deviances (..._loss, ..._error, ..._deviance, rmse, mae, brier) fall; scores (accuracy, f1,
+    r2, roc_auc, average_precision, ..., as in scikit-learn, and neg_...) rise. Other names need a mode.
+    restore_best : give back the parameters of the best epoch instead of the last one's.
+
+    InputError for arguments that make no sense, when it is made; and in training, for a column that was NaN in all of
+    the first `patience` epochs.
     """
 
     patience: int = 10
     min_delta: float = 0.0
     monitor: str | None = None
+    mode: str | None = None
     restore_best: bool = True
     best: float = field(default=math.inf, init=False)
     best_epoch: int = field(default=0, init=False)
     best_vector: np.ndarray | None = field(default=None, init=False, repr=False)
     waited: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        count("patience", self.patience)
+        number("min_delta", self.min_delta, 0)
+        if self.mode not in (None, "min", "max"):
+            raise InputError(f"mode must be 'min', for what is to fall, 'max', or None; got {self.mode!r}")
+        if not (self.monitor is None or (isinstance(self.monitor, str) and self.monitor)):
+            raise InputError(f"monitor must be a column of the history, such as 'val_loss'; got {self.monitor!r}")
+        if not isinstance(self.restore_best, bool | np.bool_):
+            raise InputError(f"restore_best must be True or False; got {self.restore_best!r}")
+        watched = self.monitor or "val_loss"
+        if self.mode is None and direction(watched) is None:
+            raise InputError(
+                f"mode must be 'min' or 'max' for {watched!r}, whose name does not say whether it is to fall or to "
+                f"rise; got None. Write EarlyStopping(monitor={watched!r}, mode='max')"
+            )
+        if self.mode == "max" and watched.removeprefix("val_") in ("loss", "data_loss"):
+            raise InputError(f"mode must be 'min' for {watched!r}, which is to fall; got 'max'. Name another monitor")
+
+    def check(self, columns: Sequence[str]) -> None:
+        """InputError if the history, whose columns these are, will not have the watched one."""
+        if self.monitor is not None and self.monitor not in columns:
+            raise InputError(
+                f"early stopping watches {self.monitor!r}, which is no column of the history: {', '.join(columns)}"
+            )
 
     def to_meta(self) -> dict[str, Any]:
         """What it remembers, as plain values and arrays."""
@@ -146,18 +185,20 @@ class EarlyStopping:
     def observe(self, run: Run) -> None:
         """Look at the last row of the history; stops the run when it is time."""
         monitor = self.monitor or ("val_loss" if "val_loss" in run.history else "loss")
-        if monitor not in run.history:
-            raise InputError(
-                f"early stopping watches {monitor!r}, which is no column of the history: {', '.join(run.history)}"
-            )
         value = float(run.history[monitor][-1])
-        rises = monitor.removeprefix("val_") in ("accuracy", "balanced_accuracy", "f1", "r2")
-        value = -value if rises else value
-        if value < self.best - self.min_delta if math.isfinite(self.best) else not math.isnan(value):
+        if (self.mode or direction(monitor)) == "max":
+            value = -value
+        if value < self.best - self.min_delta or not (self.best_epoch or math.isnan(value)):
             self.best, self.best_epoch, self.waited = value, run.epoch, 0
             if self.restore_best:
                 self.best_vector = run.params.vector.copy()
             return
         self.waited += 1
-        if self.waited >= self.patience:
-            run.stop(f"{monitor} has not improved for {self.waited} epochs; the best was epoch {self.best_epoch}")
+        if self.waited < self.patience:
+            return
+        if not self.best_epoch:
+            raise InputError(
+                f"early stopping needs numbers; {monitor} was NaN in all of {self.waited} epochs. Watch another column "
+                f"({', '.join(run.history)}), or see why it is NaN: such as r2 of a single row"
+            )
+        run.stop(f"{monitor} has not improved for {self.waited} epochs; the best was epoch {self.best_epoch}")

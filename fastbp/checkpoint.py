@@ -24,11 +24,16 @@ from .errors import CheckpointError, FastbpError, InputError
 from .feeding import Source
 from .network import MLP
 from .parameters import Parameters
+from .schedules import count, number
 
 try:
     import fcntl
-except ImportError:  # pragma: no cover - Windows has no such locks
+except ImportError:  # Windows has msvcrt instead
     fcntl = None
+try:
+    import msvcrt
+except ImportError:
+    msvcrt = None
 
 SMALLEST_INTERVAL = 10.0  # seconds
 SHARE = 30  # a checkpoint is due after so many times the duration of the last write: 1 / 30 of the time at most
@@ -59,7 +64,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, keep: int = 3, every: float | None = None) -> None:
-        self.folder, self.keep, self.every = files.expanded(folder), keep, every
+        if not (isinstance(folder, str | os.PathLike) and str(folder)):
+            raise InputError(f"checkpoint must be a folder, such as 'checkpoints'; got {folder!r}")
+        self.folder, self.keep = files.expanded(folder), count("keep", keep)
+        self.every = None if every is None else number("every", every, 0)
         self._lock: int | None = None
         self._written_at, self._duration = time.monotonic(), 0.0
 
@@ -88,18 +96,18 @@ class Checkpoints:
         self._release()
 
     def _take_lock(self) -> None:
-        if fcntl is None:
-            return
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._lock)
         except OSError as error:
-            owner = os.pread(self._lock, 100, 0).decode(errors="replace").strip()
+            os.lseek(self._lock, 0, os.SEEK_SET)
+            owner = os.read(self._lock, 100).decode(errors="replace").strip()
             raise CheckpointError(
                 f"{self.folder}: only one training at a time can keep its checkpoints in a folder; process "
                 f"{owner or '?'} is using it. Wait for it, or choose another folder"
             ) from error
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        os.lseek(self._lock, 0, os.SEEK_SET)
+        os.write(self._lock, str(os.getpid()).encode())
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -168,6 +176,18 @@ class Checkpoints:
                 "folder"
             )
         return None
+
+
+_LOCKED_BYTE = 2**30  # far beyond the number of the process, which others are to read
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file until this process closes it or ends; OSError if another one has. Systems without locks take none."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt is not None:
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 
 def fingerprint(*data: Any, order: np.ndarray | None = None) -> dict[str, Any]:

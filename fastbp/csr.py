@@ -49,29 +49,40 @@ class CSR:
     def _rows(self) -> np.ndarray:
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
-    def error(self) -> InputError:
-        """What is wrong with the values or the columns, by row and column."""
-        rows, columns = self._rows(), self.indices[: self.starts[-1]]
+    def first_error(self) -> InputError | None:
+        """What is wrong with the values or the columns, by row and column; None if nothing is."""
+        n = self.starts[-1]
+        columns, values = self.indices[:n], self.values[:n]
         outside = np.flatnonzero((columns < 0) | (columns >= self.shape[1]))
         if outside.size:
             at = outside[0]
             return InputError(
-                f"the columns of x must lie from 0 to {self.shape[1] - 1}; got {columns[at]} in row {rows[at]}. "
+                f"the columns of x must lie from 0 to {self.shape[1] - 1}; got {columns[at]} in row {self._row(at)}. "
                 "x is not a valid CSR array"
             )
-        descends = np.flatnonzero((np.diff(columns) < 0) & (np.diff(rows) == 0))
-        if descends.size:
-            at = descends[0]
+        descends = columns[1:] < columns[:-1]
+        descends[self.starts[(self.starts > 0) & (self.starts < n)] - 1] = False  # from one row to the next
+        if descends.any():
+            at = int(np.argmax(descends))
             return InputError(
                 f"the columns of a row of x must ascend, as x.has_sorted_indices says they do; got {columns[at + 1]} "
-                f"behind {columns[at]} in row {rows[at]}. Set x.has_sorted_indices = False, then x.sort_indices()"
+                f"behind {columns[at]} in row {self._row(at)}. Set x.has_sorted_indices = False, then x.sort_indices()"
             )
-        bad = np.flatnonzero(~np.isfinite(self.values[: self.starts[-1]]))
-        row, column = (rows[bad[0]], columns[bad[0]]) if bad.size else ("?", "?")
-        value = f"{self.values[bad[0]]:g}" if bad.size else "a number that has changed since"
+        found = arrays.first_bad_row(values)
+        if found is None:
+            return None
+        row, column = self._row(found[0]), columns[found[0]]
         return InputError(
-            f"x must be finite; got {value} at row {row}, column {column}. Drop such rows or fill in the values"
+            f"x must be finite; got {found[2]:g} at row {row}, column {column}. Drop such rows or fill in the values"
         )
+
+    def error(self) -> InputError:
+        """The same where kernels have found something."""
+        return self.first_error() or InputError("x must be finite; got numbers that have changed since. Copy x before")
+
+    def _row(self, at: int) -> int:
+        """The row of the number that is stored at that place."""
+        return int(np.searchsorted(self.starts, at, side="right")) - 1
 
 
 def as_inputs(x: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray | CSR:

@@ -50,7 +50,7 @@ class NpyRows:
                 shape, fortran_order, self.dtype = files.read_header(stream)
                 self._start = stream.tell()
                 self._state = _state_of(stream.fileno())
-            self._descriptor = os.open(self.path, os.O_RDONLY)
+            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
@@ -78,7 +78,7 @@ class NpyRows:
         memory, n_bytes = out.reshape(-1).view(np.uint8), out.nbytes
         done, at = 0, self._start + start * self._row_bytes
         while done < n_bytes:
-            n = os.preadv(self._descriptor, [memoryview(memory)[done:]], at + done)
+            n = _read_into(self._descriptor, memoryview(memory)[done:], at + done)
             if n <= 0:
                 break
             done += n
@@ -91,6 +91,15 @@ class NpyRows:
         if hasattr(self, "_descriptor"):
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)
+
+
+def _read_into(descriptor: int, memory: memoryview, at: int) -> int:
+    """Fill memory from place `at` of a file on, or the first bytes of it; returns how many."""
+    if hasattr(os, "preadv"):  # moves no place, which a forked process would share
+        return os.preadv(descriptor, [memory], at)
+    os.lseek(descriptor, at, os.SEEK_SET)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        return file.readinto(memory)
 
 
 def _state_of(descriptor: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ size of a segment, and so the memory, changes no bit.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -66,6 +67,18 @@ class Source:
         places = take(self.dataset, numbers, out, self.convert)
         return [part[places] for part in out]
 
+    def error(self, numbers: np.ndarray, parts: Sequence[np.ndarray]) -> DataError | None:
+        """The error that names the place of the first value that the network cannot take; numbers : of those rows."""
+        for what, part in zip(("x", "y"), parts, strict=False):
+            found = arrays.first_bad_row(part) if part.dtype.kind == "f" else None
+            if found is not None:
+                return DataError(
+                    f"{place_of(self.dataset, int(numbers[found[0]]))}: {what} must be finite; got {found[2]:g} in "
+                    f"column {found[1]}. Correct or drop the row"
+                )
+        error = arrays.target_value_error(parts[1], self.net)
+        return error and DataError(f"{place_of(self.dataset, int(numbers[0]))} and others: {error}")
+
 
 def _count(dataset: Dataset) -> int:
     n = dataset.n_rows
@@ -105,10 +118,6 @@ class Prefetched(BatchSource):
     def order_of(self, batch_size: int, n_batches: int) -> int:
         """As they were read."""
         return k.PREFETCHED
-
-    def rows_of_epoch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Refused: they may not fit into memory."""
-        raise InputError("metrics of a data set need validation data; give validation=, (x, y) or a share of the rows")
 
     def close(self) -> None:
         """End the reading thread."""
@@ -153,14 +162,4 @@ class Prefetched(BatchSource):
     def data_error(self, net: MLP, status: int) -> FastbpError:
         """The error that names the file and the row of what the kernels found."""
         numbers = np.unique(self._numbers[self._half])  # as they lie in the file, and in the buffers
-        n = len(numbers)
-        for what, part in zip(("x", "y"), self._halves[self._half], strict=False):
-            found = arrays.first_bad_row(part[:n]) if part.dtype.kind == "f" else None
-            if found is not None:
-                row = int(numbers[found[0]])
-                return DataError(
-                    f"{place_of(self.source.dataset, row)}: {what} must be finite; got {found[2]:g} in column "
-                    f"{found[1]}. Correct or drop the row"
-                )
-        error = arrays.target_value_error(self._halves[self._half][1][:n], net)
-        return DataError(f"{place_of(self.source.dataset, int(numbers[0]))} and others: {error}")
+        return self.source.error(numbers, [part[: len(numbers)] for part in self._halves[self._half]])

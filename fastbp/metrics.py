@@ -7,11 +7,13 @@ scikit-learn's. Labels are (N,), numbers (N, n_outputs).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .errors import InputError
 from .network import MLP
 
@@ -71,21 +73,59 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }  # fmt: skip
 _OF_LABELS = ("accuracy", "balanced_accuracy", "f1")
 
+# -- names -----------------------------------------------------------------------------------------------
 
-def as_metrics(metrics: Sequence[Any], net: MLP) -> dict[str, Callable[..., float]]:
+# Ours and scikit-learn's, without "_score" and the way in which classes are averaged: the better, the larger.
+_RISING = frozenset((
+    *_OF_LABELS, "r2", "auc", "average_precision", "cohen_kappa", "d2_absolute_error", "d2_brier", "d2_log_loss",
+    "d2_pinball", "d2_tweedie", "dcg", "explained_variance", "fbeta", "jaccard", "label_ranking_average_precision",
+    "matthews_corrcoef", "ndcg", "positive_likelihood_ratio", "precision", "recall", "roc_auc", "top_k_accuracy",
+    "adjusted_mutual_info", "adjusted_rand", "completeness", "fowlkes_mallows", "homogeneity", "mutual_info",
+    "normalized_mutual_info", "rand", "v_measure",
+))  # fmt: skip
+_FALLING = frozenset(("loss", "mse", "rmse", "mae", "mape", "msle", "rmsle", "brier"))
+_FALLING_ENDINGS = ("_loss", "_error", "_deviance")
+_OF_HISTORY = ("epoch", "step", "loss", "data_loss", "learning_rate", "seconds")
+
+
+def direction(column: str) -> str | None:
+    """Which values of a column of the history are better, by its name: "min", "max", or None where it does not say."""
+    name = column.removeprefix("val_")
+    if name.startswith("neg_"):
+        return "max"
+    base = re.sub(r"_(micro|macro|weighted|samples|ovr|ovo)", "", name).removesuffix("_score")
+    if base in _RISING:
+        return "max"
+    return "min" if base in _FALLING or name.endswith(_FALLING_ENDINGS) else None
+
+
+def as_metrics(metrics: Any, net: MLP) -> dict[str, Callable[..., float]]:
     """Functions by name; InputError for unknown ones, and for those that do not go with the network's loss."""
+    is_one = isinstance(metrics, str) or callable(metrics)
+    if not (is_one or arrays.is_series(metrics)):
+        raise InputError(f'metrics must be names and functions, such as ["accuracy"]; got {metrics!r}')
     chosen = {}
-    for metric in (metrics,) if isinstance(metrics, str) or callable(metrics) else metrics:
+    for metric in (metrics,) if is_one else metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
-        if isinstance(metric, str) and metric not in METRICS:
+        if metric not in METRICS if isinstance(metric, str) else not callable(metric):
             raise InputError(f"a metric must be a function or one of {', '.join(METRICS)}; got {metric!r}")
         if isinstance(metric, str) and (metric in _OF_LABELS) != net.loss_function.is_classification:
             fitting = [name for name in METRICS if (name in _OF_LABELS) == net.loss_function.is_classification]
             raise InputError(f"{metric} does not go with {net.loss_function.name}; {', '.join(fitting)} do")
+        if name in _OF_HISTORY:
+            raise InputError(f"a metric must not take the name of a column of the history; got {name!r}. Rename it")
         if name in chosen:
             raise InputError(f"every metric needs a name of its own; {name!r} came more than once")
         chosen[name] = METRICS[metric] if isinstance(metric, str) else metric
     return chosen
+
+
+def score(name: str, metric: Callable[..., float], y: np.ndarray, y_pred: np.ndarray) -> float:
+    """What a metric says; InputError, by its name, for what is no number."""
+    value = metric(y, y_pred)
+    if np.ndim(value) or not isinstance(value, int | float | np.number | np.bool_ | np.ndarray):
+        raise InputError(f"a metric must return one number; {name} returned {value!r}")
+    return float(value)
 
 
 def targets_like(y: np.ndarray, net: MLP) -> np.ndarray:

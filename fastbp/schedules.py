@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from . import arrays
 from .errors import InputError
 
 
@@ -173,8 +174,7 @@ def number(
     name: str, value: Any, low: float = -math.inf, *, above: float = -math.inf, below: float = math.inf
 ) -> float:
     """`value` as a float, if it is a finite number, at least `low`, above `above` and below `below`."""
-    fits = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fits and value >= low and above < value < below):
+    if not (arrays.is_finite_number(value) and value >= low and above < value < below):
         bounds = {"of at least": low, "above": above, "below": below}
         wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
         raise InputError(f"{name} must be a finite number {wanted}".rstrip() + f"; got {value!r}")
@@ -190,6 +190,6 @@ def _natural(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, smallest: int = 1) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < smallest:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool | np.timedelta64) or value < smallest:
         raise InputError(f"{name} must be a whole number of at least {smallest}; got {value!r}")
     return int(value)

@@ -23,7 +23,7 @@ from .feeding import MEMORY, Prefetched, Source
 from .history import History
 from .interrupts import Interrupts
 from .kernels import structures as k
-from .metrics import as_metrics, targets_like
+from .metrics import as_metrics, score, targets_like
 from .network import MLP
 from .parameters import Parameters, check_params
 
@@ -67,10 +67,14 @@ def train(
         numbers of the rows, epoch after epoch, from the start again at the end.
     dropout : the share of each hidden layer's values that is dropped, one number or one per hidden layer;
         input_dropout : of the inputs. In training only, the others multiplied by 1 / (1 - share).
-    class_weight : {label: weight} or "balanced", n / (K n_label); multiplied into the sample weights.
+    class_weight : {label: weight}, 1 for labels that it does not name, or "balanced", n / (K n_label) over the K labels
+        of the n rows to train on; multiplied into the sample weights.
     validation : (x, y) or (x, y, sample_weight); or a share of the rows to hold out, the classes split alike.
+        val_loss is to these rows what data_loss is to those that are trained on: the mean weighted by sample_weight
+        times the weight of the row's class, without penalties. It is the same for a share and for the same rows given.
     metrics : names (accuracy, balanced_accuracy, f1; r2, rmse, mae) or functions (y, y_pred) -> number, computed after
-        each epoch on the validation data, as val_..., or on the training data where there is none.
+        each epoch on the validation data, as val_..., or on the training data where there is none. They take no
+        weights: each row counts once.
     early_stopping : `EarlyStopping`, or its patience in epochs. callbacks : see `fastbp.callbacks`.
     snapshots : steps after which a copy of the parameters is kept.
     checkpoint : a folder, or `fastbp.Checkpoints`, that keeps the last few states of the run while it trains, after
@@ -78,8 +82,9 @@ def train(
         never stopped, `epochs` and `steps` being those of the whole run; start anew where there is none.
 
     The same arguments give the same bits, on any number of threads (same versions and CPU type). InputError for
-    arguments that make no sense; DivergenceError when the numbers are no longer finite, CheckpointError for checkpoints
-    that cannot be written or gone on from.
+    arguments that make no sense, and for bad values in any row, before the run (in a data set's own rows, when they are
+    read); DivergenceError when the numbers are no longer finite, CheckpointError for checkpoints that cannot be written
+    or gone on from.
     """
     training = Training(
         net, params, x, y, optimizer=optimizer, batch_size=batch_size, order=order, seed=seed, dropout=dropout,
@@ -88,6 +93,8 @@ def train(
         snapshots=snapshots, opt_state=opt_state, memory_limit=memory_limit, n_threads=n_threads,
     )  # fmt: skip
     last = training.last_step(epochs, steps)
+    if not isinstance(resume, bool | np.bool_):
+        raise InputError(f"resume must be True or False; got {resume!r}")
     if checkpoint is None:
         if resume:
             raise InputError("resume=True needs checkpoint=, the folder to go on from")
@@ -108,6 +115,8 @@ class Training:
         snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, memory_limit: int | None = None,
         n_threads: int | None = None,
     ) -> None:  # fmt: skip
+        if not isinstance(net, MLP):
+            raise InputError(f"net must be a fastbp.MLP, such as fastbp.MLP((2, 10, 1)); got {type(net).__name__}")
         check_params(net, params)
         self.net, self.params, self.n_threads = net, params.copy(), n_threads
         self.state = options.as_state(optimizer, opt_state, self.params)
@@ -117,20 +126,24 @@ class Training:
             "l2": arrays.check_penalty("l2", l2),
             "dropout": options.as_dropout(net, dropout, input_dropout, x),
         }
+        memory = MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)
+        self.metrics = as_metrics(metrics, net)
         if isinstance(x, Dataset):
             if not (y is None and sample_weight is None and class_weight is None):
                 raise InputError("a data set brings its own y and sample_weight; give x alone, and no class_weight")
-            self.descent = self._descent_of_dataset(x, order, batch_size, validation, memory_limit)
+            if self.metrics and validation is None:
+                raise InputError("metrics of a data set need validation data: validation=(x, y) or a share; got None")
+            self.descent = self._descent_of_dataset(x, order, batch_size, validation, memory)
         else:
-            self.descent = self._descent_of_arrays(
-                x, y, (sample_weight, class_weight), order, batch_size, validation
-            )  # fmt: skip
+            weighting = sample_weight, class_weight
+            self.descent = self._descent_of_arrays(x, y, weighting, order, batch_size, validation)
         self.settings |= {"dropout": list(self.settings["dropout"]), "first_step": self.state.step}
-        self.metrics = as_metrics(metrics, net)
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
             early_stopping = EarlyStopping(optim.schedules.count("early_stopping", early_stopping))
         self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
-        self.callbacks = Callbacks([callbacks] if callable(callbacks) else callbacks)
+        if self.stopping is not None:
+            self.stopping.check(self._columns())
+        self.callbacks = Callbacks(callbacks)
         self.snapshots: dict[int, Parameters] = {}
         self.run_ = Run(net, self.params, self.state, History(), step=self.state.step)
         self.run_.epoch = self.run_.step // self.descent.n_batches
@@ -149,17 +162,20 @@ class Training:
         net, dtype = self.net, self.params.dtype
         x = csr.as_inputs(x, net.n_inputs, dtype)
         y = arrays.as_targets(y, net, len(x), dtype)
-        weights = options.as_weights(net, y, *weighting, len(x), dtype)
-        rows, self.validation = options.as_validation(net, x, y, weights, validation, self.settings["seed"], dtype)
+        options.check_values(net, x, y)
+        sample_weight, class_weight = weighting
+        weights = None if sample_weight is None else arrays.as_sample_weight(sample_weight, len(x), dtype)
+        weights, rows, self.validation = options.as_parts(
+            net, (x, y, weights), class_weight, validation, self.settings["seed"], dtype
+        )
         order = self._settle(len(x) if rows is None else len(rows), (x, y, weights), order, batch_size)
         return self._descent(BatchSource(x, y, weights, order=order, subset=rows))
 
     def _descent_of_dataset(
-        self, dataset: Dataset, order: Any, batch_size: Any, validation: Any, memory_limit: int | None
+        self, dataset: Dataset, order: Any, batch_size: Any, validation: Any, memory: int
     ) -> Descent:
         source = Source(self.net, dataset, self.params.dtype)
         rows, self.validation = options.as_held_out(self.net, source, validation, self.settings["seed"])
-        memory = MEMORY if memory_limit is None else optim.schedules.count("memory_limit", memory_limit)
         if isinstance(order, str) and not getattr(dataset, "shuffle", True):
             order = "sequential"
         order = self._settle(source.n_rows if rows is None else len(rows), (source,), order, batch_size)
@@ -298,6 +314,12 @@ class Training:
 
     # -- history -----------------------------------------------------------------------------------------
 
+    def _columns(self) -> list[str]:
+        """The names of the columns that the rows will have."""
+        of_validation, prefix = ([], "") if self.validation is None else (["val_loss"], "val_")
+        scores = [*of_validation, *(prefix + name for name in self.metrics)]
+        return ["epoch", "step", "loss", "data_loss", *scores, "learning_rate", "seconds"]
+
     def _rows(self, notes: np.recarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
         """Columns for epochs that start at those places of the notes and end after those steps."""
         weights = notes.weight
@@ -328,7 +350,7 @@ class Training:
         if not self.metrics:
             return {}
         y_pred, wanted = self.net.predict(self.params, x, n_threads=self.n_threads), targets_like(y, self.net)
-        return {prefix + name: float(metric(wanted, y_pred)) for name, metric in self.metrics.items()}
+        return {prefix + name: score(name, metric, wanted, y_pred) for name, metric in self.metrics.items()}
 
     # -- checkpoints -------------------------------------------------------------------------------------
 

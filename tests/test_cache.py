@@ -150,6 +150,17 @@ def test_what_others_could_have_written_is_not_read(folder, make_foreign, text):
         assert call() > 0
 
 
+def test_a_link_is_not_read_where_folders_cannot_be_opened(folder, monkeypatch):
+    """As on Windows, where nobody can be asked for modes and owners either."""
+    monkeypatch.setattr(_cache, "_PINS_FOLDERS", False)
+    monkeypatch.delattr(os, "geteuid")
+    call()
+    assert call() == 0
+    linked(only_file(folder))
+    with warned("is a link"):
+        assert call() > 0
+
+
 def test_another_owner(folder, monkeypatch):
     """Files of another user are not read, nor is their folder written to."""
     call()

@@ -327,48 +327,6 @@ def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
     np.testing.assert_array_equal(params.vector, before)
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({}, "give either epochs=, such as 10, or steps=, such as 1000"),
-    ({"steps": 3, "epochs": 3}, "give either epochs=, such as 10, or steps=, such as 1000"),
-    ({"steps": 0}, "steps must be a whole number of at least 1; got 0"),
-    ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
-    ({"batch_size": "all"}, 'batch_size must be a number of rows, "auto" or None; got \'all\''),
-    ({"order": "random"}, 'order must be "shuffled", "sequential" or row numbers; got \'random\''),
-    ({"order": [0, 1]}, "order must hold whole epochs of row numbers, 100 each; got int64, shape (2,)"),
-    ({"order": np.full(100, 100)}, "order must hold row numbers from 0 to 99; got 100 to 100"),
-    ({"dropout": 1.0}, "dropout must be a finite number of at least 0 and below 1; got 1.0"),
-    ({"dropout": [0.1, 0.2]}, "dropout must be one number or one for each of 1 hidden layers; got 2"),
-    ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
-    ({"l2": -1.0}, "l2 must be a finite number >= 0; got -1.0"),
-    ({"validation": (1,)}, "validation must be (x, y), (x, y, sample_weight) or a share of the rows, such as 0.1"),
-    ({"metrics": ["auc"]}, "a metric must be a function or one of accuracy, balanced_accuracy, f1, r2, rmse, mae; "
-     "got 'auc'"),
-    ({"metrics": ["r2"]}, "r2 does not go with binary_cross_entropy; accuracy, balanced_accuracy, f1 do"),
-    ({"optimizer": "adamm"}, "optimizer must be one of 'sgd', 'adam', 'adamw', 'nadam', 'amsgrad', 'rmsprop', "
-     "'adagrad', 'rprop', 'lion', or made by fastbp.optim; got 'adamm'"),
-    ({"class_weight": {7: 1.0}}, "class_weight names 7, which is no label of y; they are [0, 1]"),
-    ({"class_weight": 2}, 'class_weight must be {label: weight} or "balanced"; got 2'),
-    ({"early_stopping": EarlyStopping(monitor="auc"), "epochs": 1},
-     "early stopping watches 'auc', which is no column of the history: epoch, step, loss, data_loss, learning_rate, "
-     "seconds"),
-    ({"callbacks": [3], "epochs": 1},
-     "a callback must be a function of the run or have one of on_start, on_step, on_progress, on_epoch, on_end, "
-     "on_error; got 3"),
-    ({"params": np.ones(3), "epochs": 1},
-     "params must be those of 2-20-1 sigmoid, binary_cross_entropy, no bias, as net.init() returns; got ndarray"),
-    ({"opt_state": 3, "epochs": 1}, "opt_state must be that of a TrainResult; got int"),
-    ({"resume": True, "epochs": 1}, "resume=True needs checkpoint=, the folder to go on from"),
-])  # fmt: skip
-def test_senseless_arguments_are_refused(options, message):
-    """Each with what was wanted and what came."""
-    net = NETWORKS["lecture"]
-    x, y = make_data(net)
-    length = {} if {"epochs", "steps"} & set(options) or not options else {"epochs": 1}
-    with pytest.raises(InputError) as error:
-        fastbp.train(net, **{"params": net.init(0), "x": x, "y": y} | length | options)
-    assert str(error.value) == message
-
-
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_bad_numbers_are_named_by_their_row(batch_size):
     """NaN in x, and a label that is none, wherever the batch has them."""
