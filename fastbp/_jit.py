@@ -1,11 +1,11 @@
-"""The one door to Numba: how functions are compiled and kept, and for which CPU.
+"""How fastbp's functions are compiled and kept.
 
     kernel       an inner function: called from other compiled code only
     inlined      the same, copied into its callers
     intrinsic    an inner function written as instructions, with a NumPy twin for runs without the compiler
     entry        a compiled function that Python calls, with one signature, compiled or loaded on its first call
 
-With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy twin): coverage sees every line.
+With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy twin), whose lines coverage sees.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ _NEUTRAL_SETTINGS = {
 class _DiskCache:
     """What a dispatcher asks before it compiles and tells afterwards; `_cache` keeps the bytes, and judges them.
 
-    The one place that uses what is private to Numba: `dispatcher._cache`, `_reduce`, `_rebuild` and `dumps`, tested
-    with 0.68.1. Where they are missing or have changed there is one warning, and kernels are compiled in every process.
+    It uses what is private to Numba: `dispatcher._cache`, `_reduce`, `_rebuild` and `dumps`, tested with 0.68.1. Where
+    asking or telling fails there is one warning, and kernels are compiled in every process.
     """
 
     def __init__(self, dispatcher: Any):

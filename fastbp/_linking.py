@@ -2,16 +2,18 @@
 
 Numba optimises every function together with all that it calls and turns each into machine code. In a chain of a dozen
 kernels the innermost one goes through that a dozen times: 20 s for what takes 2 s. So inner kernels get a library that
-does neither. Like the cache, this relies on what is private to Numba (tested with 0.68.1); where it has
-changed, kernels are compiled Numba's way, slowly but the same.
+does neither. Like the cache, this relies on what is private to Numba (tested with 0.68.1); where a name that it relies
+on is missing there is one warning, and kernels are compiled Numba's way, which is slow.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 from numba.core import types
 from numba.core.compiler import Compiler
+from numba.core.registry import cpu_target
 
 try:
     from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options
@@ -26,8 +28,21 @@ try:
         *(TranslateByteCode, FixupArgs, IRProcessing),
         *(NopythonTypeInference, IRLegalization, NativeLowering, NoPythonBackend),
     )
-except ImportError:
-    JITCodeLibrary = None
+except ImportError as error:
+    _missing = str(error)
+else:
+    _methods = ("_get_module_for_linking", "_optimize_functions", "_optimize_final_module", "_ensure_finalized")
+    _codegen = cpu_target.target_context.codegen()
+    _library = _codegen.create_library("fastbp")
+    _missing = ", ".join(
+        f"{type(owner).__name__}.{name}"
+        for owner, names in (
+            (_library, (*_methods, "_linking_libraries", "_reload_init", "_final_module", "_codegen")),
+            (_codegen, ("_tm", "_data_layout")),
+        )
+        for name in names
+        if not hasattr(owner, name)
+    )
 
 
 class _Codegen:
@@ -67,7 +82,13 @@ class _Typing:
         return self._known[question]
 
 
-if JITCodeLibrary is None or not hasattr(JITCodeLibrary, "_get_module_for_linking"):
+if _missing:
+    warnings.warn(
+        f"this version of Numba lacks what fastbp needs to compile fast ({_missing}); kernels are compiled "
+        "Numba's way, which is slow. Install numba==0.68.1, or wait longer for the first call",
+        RuntimeWarning,
+        stacklevel=2,
+    )
     InnerCompiler = WholeCompiler = Compiler
 else:
 
