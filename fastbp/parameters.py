@@ -14,7 +14,6 @@ import numpy as np
 from .errors import InputError
 from .network import MLP
 
-_RELU_FAMILY = ("relu", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh")
 SCHEMES = ("glorot_uniform", "he_normal", "lecture")
 
 
@@ -106,10 +105,10 @@ def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: st
         raise InputError(f"scheme must be one of {', '.join(SCHEMES)} or None; got {scheme!r}")
     rng = np.random.default_rng(rng)
     params = Parameters.zeros(net, dtype)
-    by_layer = [a.name in _RELU_FAMILY for a in net.activations] + [False]
-    for weights, relu_like in zip(params.weights, by_layer, strict=True):
+    of_layers = [activation.record.scheme for activation in net.activations] + ["glorot_uniform"]
+    for weights, of_layer in zip(params.weights, of_layers, strict=True):
         n_in, n_out = weights.shape
-        chosen = scheme or ("he_normal" if relu_like else "glorot_uniform")
+        chosen = scheme or of_layer
         if chosen == "glorot_uniform":
             limit = math.sqrt(6.0 / (n_in + n_out))
             weights[...] = rng.uniform(-limit, limit, weights.shape)

@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastbp import activations, losses, reference
+from fastbp import activations, elementary, losses, reference
 from fastbp.network import MLP
 from fastbp.parameters import Parameters
 
@@ -43,14 +43,14 @@ def exact_activation(name, parameter):
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_activation_is_its_formula_and_its_derivative_that_of_complex_step(name):
     """a(z) is the formula to rounding in 60 digits, and a'(z) is Im a(z + ih)/h, from -37 to 37."""
-    parameter = activations.named(name).parameter
+    activation = activations.named(name)
     z = REAL_LINE[REAL_LINE != 0]
-    value, derivative = reference.ACTIVATIONS[name](z, parameter)
+    value, derivative = activation.evaluate(z)
     with mpmath.workdps(60):
-        exact = np.array([float(exact_activation(name, parameter)(mpmath.mpf(v))) for v in z])
+        exact = np.array([float(exact_activation(name, activation.parameter)(mpmath.mpf(v))) for v in z])
     rounding = 4 * EPS[np.float64] * np.maximum(np.abs(z), 1)
     assert (np.abs(value - exact) <= rounding).all()
-    stepped = complex_step(lambda v: reference.ACTIVATIONS[name](v, parameter)[0], z)
+    stepped = complex_step(lambda v: activation.evaluate(v)[0], z)
     assert (np.abs(derivative() - stepped) <= rounding).all()
 
 
@@ -71,11 +71,11 @@ def test_loss_is_its_formula_and_its_derivative_that_of_complex_step(loss):
     loss = losses.named(loss)
     rng = np.random.default_rng(0)
     z, y = rng.normal(0.0, 2.0, (50, 3)), rng.dirichlet(np.ones(3), 50)
-    value, derivative = reference.LOSSES[loss.name](y, z, loss.parameter)
+    value, derivative = loss.evaluate(y, z)
     assert value == pytest.approx(EXACT_LOSSES[loss.name](y, z, loss.parameter), rel=1e-13, abs=1e-15)
     for k in range(3):
         step = np.eye(3)[k] * 1e-30j
-        stepped = reference.LOSSES[loss.name](y, z + step, loss.parameter)[0].sum(axis=1).imag / 1e-30
+        stepped = loss.evaluate(y, z + step)[0].sum(axis=1).imag / 1e-30
         assert derivative()[:, k] == pytest.approx(stepped, rel=1e-14, abs=1e-15)
 
 
@@ -87,10 +87,10 @@ def test_normal_distribution_function_is_right_in_both_tails():
         pdf = np.array([float(mpmath.npdf(mpmath.mpf(v))) for v in z])
     # exp(-z^2/2) alone turns the rounding of z^2/2 into a relative error of that size.
     allowed = 2e-15 + EPS[np.float64] * z * z
-    assert (np.abs(reference.normal_cdf(z) - cdf) <= allowed * cdf).all()
-    assert (np.abs(reference.normal_pdf(z) - pdf) <= allowed * pdf).all()
+    assert (np.abs(elementary.normal_cdf(z) - cdf) <= allowed * cdf).all()
+    assert (np.abs(elementary.normal_pdf(z) - pdf) <= allowed * pdf).all()
     # With h = 1e-30 the imaginary part would underflow in the tails; 1e-9 costs z^2 h^2 / 6.
-    stepped = complex_step(reference.normal_cdf, z, h=1e-9)
+    stepped = complex_step(elementary.normal_cdf, z, h=1e-9)
     assert (np.abs(stepped - pdf) <= allowed * pdf).all()
 
 
@@ -102,9 +102,9 @@ def test_normal_distribution_function_is_right_in_both_tails():
 def test_activation_derivative_at_its_kink(activation, derivative):
     """At exactly 0 the derivative is the one from the left, in a'(0) and by complex step."""
     activation = activations.named(activation)
-    value, slope = reference.ACTIVATIONS[activation.name](np.zeros(1), activation.parameter)
+    value, slope = activation.evaluate(np.zeros(1))
     assert (value, slope()) == (0.0, derivative)
-    stepped = complex_step(lambda z: reference.ACTIVATIONS[activation.name](z, activation.parameter)[0], np.zeros(1))
+    stepped = complex_step(lambda z: activation.evaluate(z)[0], np.zeros(1))
     assert stepped == pytest.approx(derivative, rel=EPS[np.float64])
 
 
@@ -113,9 +113,9 @@ def test_loss_derivative_at_its_kink(loss):
     """Where the prediction meets y exactly, loss and derivative are 0, by complex step too."""
     loss = losses.named(loss)
     y = np.full((1, 1), 0.75)
-    value, slope = reference.LOSSES[loss.name](y, y, loss.parameter)
+    value, slope = loss.evaluate(y, y)
     assert (value.item(), slope().item()) == (0.0, 0.0)
-    assert complex_step(lambda z: reference.LOSSES[loss.name](y, z, loss.parameter)[0], y).item() == 0.0
+    assert complex_step(lambda z: loss.evaluate(y, z)[0], y).item() == 0.0
 
 
 def test_l1_derivative_of_a_zero_weight_is_zero():
@@ -190,7 +190,7 @@ def test_regression_losses_of_far_predictions(z, loss, dtype):
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_activations_of_far_inputs_are_finite_and_at_their_limits(name, dtype):
     """At +-710 and +-1e4 value and derivative are the limits, without a warning, for real and complex z."""
-    parameter = activations.named(name).parameter
+    activation = activations.named(name)
     z = np.array([-1e4, -710.0, 710.0, 1e4], dtype)
     limits = {
         "sigmoid": ([0, 0, 1, 1], [0, 0, 0, 0]),
@@ -200,9 +200,9 @@ def test_activations_of_far_inputs_are_finite_and_at_their_limits(name, dtype):
         "elu": ([-1, -1, 710, 1e4], [0, 0, 1, 1]),
     }
     value_limit, slope_limit = limits.get(name, ([0, 0, 710, 1e4], [0, 0, 1, 1]))
-    value, slope = reference.ACTIVATIONS[name](z, parameter)
+    value, slope = activation.evaluate(z)
     assert value.dtype == slope().dtype == dtype
     assert value == pytest.approx(np.array(value_limit, dtype), rel=1e-6, abs=1e-12)
     assert slope() == pytest.approx(np.array(slope_limit, dtype), rel=1e-6, abs=1e-12)
-    stepped = complex_step(lambda v: reference.ACTIVATIONS[name](v, parameter)[0], z.astype(np.float64))
+    stepped = complex_step(lambda v: activation.evaluate(v)[0], z.astype(np.float64))
     assert stepped == pytest.approx(np.array(slope_limit), rel=1e-6, abs=1e-12)

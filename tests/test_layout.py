@@ -15,7 +15,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     *(
         "errors",
+        "elementary",
         "functions",
+        "activation_records",
+        "link_records",
+        "loss_records",
         "activations",
         "losses",
         "formulas",
