@@ -14,7 +14,8 @@ from types import MappingProxyType
 import numpy as np
 
 from .elementary import Array, magnitude, normal_cdf, normal_pdf, positive_part, sigma
-from .functions import Derivative, Expression, NumpySource, Parameter, analytic, apply, by_name
+from .functions import analytic, apply
+from .records import Derivative, Expression, NumpySource, Parameter, by_name
 
 INVERSE_SQRT_2 = math.sqrt(0.5)
 SQRT_2_OVER_PI = math.sqrt(2 / math.pi)

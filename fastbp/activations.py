@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import functions
+from . import functions, records
 from .activation_records import ACTIVATIONS, ActivationRecord, of_user
 from .elementary import Array
-from .functions import Derivative, ElementwiseFunction
+from .functions import ElementwiseFunction
+from .records import Derivative
 
 __doc__ = (__doc__ or "").format(
-    table=functions.columns([("name", "a(z)", "a'(z)"), *((name, *r.formula) for name, r in ACTIVATIONS.items())])
+    table=records.columns([("name", "a(z)", "a'(z)"), *((name, *r.formula) for name, r in ACTIVATIONS.items())])
 )
 
 NAMES = tuple(ACTIVATIONS)

@@ -243,20 +243,20 @@ def _class_targets(y: Any, net: MLP, n_rows: int, dtype: np.dtype) -> np.ndarray
         return y
     y = _real_array("y", y)
     if y.shape == (n_rows, net.n_outputs):
-        return _class_probabilities(y, dtype)
+        return _class_probabilities(net.loss_function, y, dtype)
     if y.shape != (n_rows,):
         raise _target_shape_error(y, net, n_rows)
     if y.dtype.kind == "f":
         raise InputError(
-            f"cross_entropy wants integer labels (N,) or probabilities (N, {net.n_outputs}); got {_came(y)}. "
+            f"{net.loss_function} wants integer labels (N,) or probabilities (N, {net.n_outputs}); got {_came(y)}. "
             "If these are labels, pass y.astype(np.int64)"
         )
     return _cast("y", y, np.dtype(np.int64))
 
 
-def _class_probabilities(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _class_probabilities(loss: Loss, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
     # Checked before the cast, in which many small probabilities lose the 1e-6.
-    error = not_finite_error("y", y) if first_bad_row(y) is not None else _probability_error(y)
+    error = not_finite_error("y", y) if first_bad_row(y) is not None else _probability_error(loss, y)
     if error is not None:
         raise error
     return _cast("y", y, dtype)

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import activation_records
 from .elementary import Array, log_softmax, sigma
-from .functions import NumpySource
+from .records import NumpySource
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -15,7 +15,8 @@ import numpy as np
 
 from . import link_records as links
 from .elementary import Array, log_softmax, magnitude, positive_part, sigma
-from .functions import Derivative, Parameter, analytic, apply, by_name
+from .functions import analytic, apply
+from .records import Derivative, Parameter, by_name
 
 # -- targets -----------------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import functions
+from . import functions, records
 from .elementary import Array
-from .functions import Derivative, ElementwiseFunction
+from .functions import ElementwiseFunction
 from .loss_records import LOSSES, of_user
+from .records import Derivative
 
 __doc__ = (__doc__ or "").format(
-    table=functions.columns(
+    table=records.columns(
         [
             ("name", "link", "l(y, z) of one output", "dl/dz"),
             *((name, record.link.name, *record.formula) for name, record in LOSSES.items()),

@@ -133,12 +133,11 @@ class MLP:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MLP:
         """The network that `to_dict` described."""
-        loss, parameter = values["loss"]
         return cls(
             values["layer_sizes"],
             activation=[Activation(name, parameter=parameter) for name, parameter in values["activation"]],
             # No loss may have the parameter 0; fastbp 0.1 wrote it for huber and quantile without one.
-            loss=Loss(loss, parameter=None if parameter == 0 else parameter),
+            loss=Loss(values["loss"][0], parameter=values["loss"][1] or None),
             bias=values["bias"],
         )
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from . import __version__
 from .errors import InputError
-from .functions import Expression
 from .network import MLP
 from .parameters import Parameters
+from .records import Expression
 from .task import Task
 
 OPSET = 17

@@ -22,9 +22,9 @@ import numpy as np
 
 from .elementary import Array
 from .errors import InputError
-from .functions import Derivative
 from .network import MLP
 from .parameters import Parameters
+from .records import Derivative
 
 
 def logits(net: MLP, params: Parameters, x: Any) -> Array:

@@ -17,6 +17,7 @@ ORDER = [
         "errors",
         "elementary",
         "functions",
+        "records",
         "activation_records",
         "link_records",
         "loss_records",
