@@ -66,57 +66,12 @@ def _half(s: Expression) -> Expression:
     return ("Mul", "z", ("Mul", ("Add", s, 1.0), 0.5))
 
 
-# -- evaluate: a(z), and what gives a'(z); p is the slope or alpha -----------------------------------------------------
+# -- records: value and derivative, p being slope or alpha, and what else is known -------------------------------------
 
 
 def _identity(z: Array, p: float) -> tuple[Array, Derivative]:
     return z, lambda: np.ones_like(z)
 
-
-def _sigmoid(z: Array, p: float) -> tuple[Array, Derivative]:
-    a = sigma(z)
-    return a, lambda: a * (1 - a)
-
-
-def _tanh(z: Array, p: float) -> tuple[Array, Derivative]:
-    a = np.tanh(z)
-    return a, lambda: 1 - a * a
-
-
-def _relu(z: Array, p: float) -> tuple[Array, Derivative]:
-    return positive_part(z), lambda: (z.real > 0).astype(z.dtype)
-
-
-def _leaky_relu(z: Array, p: float) -> tuple[Array, Derivative]:
-    return np.where(z.real > 0, z, p * z), lambda: np.where(z.real > 0, 1, p).astype(z.dtype)
-
-
-def _elu(z: Array, p: float) -> tuple[Array, Derivative]:
-    negative = z - positive_part(z)
-    a = np.where(z.real > 0, z, p * np.expm1(negative))
-    return a, lambda: np.where(z.real > 0, 1, p * np.exp(negative))
-
-
-def _softplus(z: Array, p: float) -> tuple[Array, Derivative]:
-    return positive_part(z) + np.log1p(np.exp(-magnitude(z))), lambda: sigma(z)
-
-
-def _silu(z: Array, p: float) -> tuple[Array, Derivative]:
-    s = sigma(z)
-    return z * s, lambda: s * (1 + z * (1 - s))
-
-
-def _gelu(z: Array, p: float) -> tuple[Array, Derivative]:
-    cdf = normal_cdf(z)
-    return z * cdf, lambda: cdf + z * normal_pdf(z)
-
-
-def _gelu_tanh(z: Array, p: float) -> tuple[Array, Derivative]:
-    t = np.tanh(SQRT_2_OVER_PI * (z + 0.044715 * z * z * z))
-    return z * (1 + t) / 2, lambda: (1 + t) / 2 + z * (1 - t * t) / 2 * SQRT_2_OVER_PI * (1 + 3 * 0.044715 * z * z)
-
-
-# -- records -----------------------------------------------------------------------------------------------------------
 
 IDENTITY = ActivationRecord(
     name="identity",
@@ -126,6 +81,12 @@ IDENTITY = ActivationRecord(
     onnx="z",
     numpy=NumpySource("{z}"),
 )
+
+
+def _sigmoid(z: Array, p: float) -> tuple[Array, Derivative]:
+    a = sigma(z)
+    return a, lambda: a * (1 - a)
+
 
 SIGMOID = ActivationRecord(
     name="sigmoid",
@@ -144,6 +105,12 @@ def sigmoid(z):
     ),
 )
 
+
+def _tanh(z: Array, p: float) -> tuple[Array, Derivative]:
+    a = np.tanh(z)
+    return a, lambda: 1 - a * a
+
+
 TANH = ActivationRecord(
     name="tanh",
     formula=("tanh(z)", "1 - a^2"),
@@ -153,6 +120,11 @@ TANH = ActivationRecord(
     onnx=("Tanh", "z"),
     numpy=NumpySource("np.tanh({z})"),
 )
+
+
+def _relu(z: Array, p: float) -> tuple[Array, Derivative]:
+    return positive_part(z), lambda: (z.real > 0).astype(z.dtype)
+
 
 RELU = ActivationRecord(
     name="relu",
@@ -165,6 +137,11 @@ RELU = ActivationRecord(
     onnx=("Relu", "z"),
     numpy=NumpySource("np.maximum({z}, 0)"),
 )
+
+
+def _leaky_relu(z: Array, p: float) -> tuple[Array, Derivative]:
+    return np.where(z.real > 0, z, p * z), lambda: np.where(z.real > 0, 1, p).astype(z.dtype)
+
 
 LEAKY_RELU = ActivationRecord(
     name="leaky_relu",
@@ -186,6 +163,13 @@ def leaky_relu(z, slope):
     ),
 )
 
+
+def _elu(z: Array, p: float) -> tuple[Array, Derivative]:
+    negative = z - positive_part(z)
+    a = np.where(z.real > 0, z, p * np.expm1(negative))
+    return a, lambda: np.where(z.real > 0, 1, p * np.exp(negative))
+
+
 ELU = ActivationRecord(
     name="elu",
     formula=("z if z > 0 else alpha (exp(z) - 1)", "1 if z > 0 else alpha exp(z)"),
@@ -206,6 +190,11 @@ def elu(z, alpha):
     ),
 )
 
+
+def _softplus(z: Array, p: float) -> tuple[Array, Derivative]:
+    return positive_part(z) + np.log1p(np.exp(-magnitude(z))), lambda: sigma(z)
+
+
 SOFTPLUS = ActivationRecord(
     name="softplus",
     formula=("log(1 + exp(z))", "sigmoid(z)"),
@@ -222,6 +211,12 @@ def softplus(z):
 ''',
     ),
 )
+
+
+def _silu(z: Array, p: float) -> tuple[Array, Derivative]:
+    s = sigma(z)
+    return z * s, lambda: s * (1 + z * (1 - s))
+
 
 SILU = ActivationRecord(
     name="silu",
@@ -241,6 +236,12 @@ def silu(z):
 ''',
     ),
 )
+
+
+def _gelu(z: Array, p: float) -> tuple[Array, Derivative]:
+    cdf = normal_cdf(z)
+    return z * cdf, lambda: cdf + z * normal_pdf(z)
+
 
 GELU = ActivationRecord(
     name="gelu",
@@ -266,6 +267,12 @@ def gelu(z):
         imports=("math",),
     ),
 )
+
+
+def _gelu_tanh(z: Array, p: float) -> tuple[Array, Derivative]:
+    t = np.tanh(SQRT_2_OVER_PI * (z + 0.044715 * z * z * z))
+    return z * (1 + t) / 2, lambda: (1 + t) / 2 + z * (1 - t * t) / 2 * SQRT_2_OVER_PI * (1 + 3 * 0.044715 * z * z)
+
 
 GELU_TANH = ActivationRecord(
     name="gelu_tanh",

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import functions, records
-from .activation_records import ACTIVATIONS, ActivationRecord, of_user
+from . import functions
+from .activation_records import ACTIVATIONS, of_user
 from .elementary import Array
 from .functions import ElementwiseFunction
-from .records import Derivative
+from .records import Derivative, columns
 
+# The table of formulas is made of the records.
 __doc__ = (__doc__ or "").format(
-    table=records.columns([("name", "a(z)", "a'(z)"), *((name, *r.formula) for name, r in ACTIVATIONS.items())])
+    table=columns([("name", "a(z)", "a'(z)"), *((name, *r.formula) for name, r in ACTIVATIONS.items())])
 )
 
 NAMES = tuple(ACTIVATIONS)
@@ -44,8 +45,7 @@ class Activation(ElementwiseFunction):
 
     def evaluate(self, z: Array) -> tuple[Array, Derivative]:
         """a(z), and a function that gives a'(z): in NumPy, for real and complex z."""
-        record: ActivationRecord = self.record
-        return record.evaluate(z, self.parameter)
+        return self.record.evaluate(z, self.parameter)
 
 
 def identity() -> Activation:

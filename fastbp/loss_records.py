@@ -107,48 +107,13 @@ def _quotient(y: Array, p: Array) -> Array:
         return np.divide(y, p, out=np.zeros_like(p), where=y != 0)
 
 
-# -- evaluate: l(y, z) of each output, and what gives dl/dz; p is delta or q -------------------------------------------
+# -- records: value and derivative of each output, p being delta or q, and what else is known --------------------------
 
 
 def _binary_cross_entropy(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
     # In this order, as softplus(z) - y z would cancel for a sure and right prediction.
     return positive_part(z) - y * z + np.log1p(np.exp(-magnitude(z))), lambda: sigma(z) - y
 
-
-def _cross_entropy(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    log_p = log_softmax(z)
-    return -y * log_p, lambda: np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
-
-
-def _squared_error(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    r = z - y
-    return r * r / 2, lambda: r
-
-
-def _absolute_error(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    r = z - y
-    sign = np.sign(r.real)
-    return r * sign, lambda: sign
-
-
-def _huber(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    r = z - y
-    size, inside = magnitude(r), np.abs(r.real) <= p
-    return np.where(inside, r * r / 2, p * (size - p / 2)), lambda: np.where(inside, r, p * np.sign(r.real))
-
-
-def _quantile(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    r = z - y
-    slope = np.select([r.real > 0, r.real < 0], [1 - p, -p], 0).astype(r.dtype)
-    return r * slope, lambda: slope
-
-
-def _poisson(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
-    mean = np.exp(z)
-    return mean - y * z, lambda: mean - y
-
-
-# -- records -----------------------------------------------------------------------------------------------------------
 
 BINARY_CROSS_ENTROPY = LossRecord(
     name="binary_cross_entropy",
@@ -161,6 +126,12 @@ BINARY_CROSS_ENTROPY = LossRecord(
     in_response=lambda y, y_hat, z: -(_quotient(y, y_hat) - _quotient(1 - y, sigma(-z))),
 )
 
+
+def _cross_entropy(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    log_p = log_softmax(z)
+    return -y * log_p, lambda: np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
+
+
 CROSS_ENTROPY = LossRecord(
     name="cross_entropy",
     formula=("logsumexp(z) - z_y  (over the row)", "softmax(z) - onehot(y)"),
@@ -172,6 +143,12 @@ CROSS_ENTROPY = LossRecord(
     in_response=lambda y, y_hat, z: -_quotient(y, y_hat),
 )
 
+
+def _squared_error(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    r = z - y
+    return r * r / 2, lambda: r
+
+
 SQUARED_ERROR = LossRecord(
     name="squared_error",
     formula=("(z - y)^2 / 2", "z - y"),
@@ -180,6 +157,13 @@ SQUARED_ERROR = LossRecord(
     is_squares=True,
 )
 
+
+def _absolute_error(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    r = z - y
+    sign = np.sign(r.real)
+    return r * sign, lambda: sign
+
+
 ABSOLUTE_ERROR = LossRecord(
     name="absolute_error",
     formula=("|z - y|", "sign(z - y)"),
@@ -187,6 +171,13 @@ ABSOLUTE_ERROR = LossRecord(
     text=("|y_hat - y|", "sign(y_hat - y)"),
     kinks=lambda p: (0.0,),
 )
+
+
+def _huber(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    r = z - y
+    size, inside = magnitude(r), np.abs(r.real) <= p
+    return np.where(inside, r * r / 2, p * (size - p / 2)), lambda: np.where(inside, r, p * np.sign(r.real))
+
 
 HUBER = LossRecord(
     name="huber",
@@ -201,6 +192,13 @@ HUBER = LossRecord(
     kinks=lambda delta: (-delta, delta),
 )
 
+
+def _quantile(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    r = z - y
+    slope = np.select([r.real > 0, r.real < 0], [1 - p, -p], 0).astype(r.dtype)
+    return r * slope, lambda: slope
+
+
 QUANTILE = LossRecord(
     name="quantile",
     formula=("q (y - z) if y > z else (1-q)(z - y)", "-q if y > z, 1-q if y < z, 0 if equal"),
@@ -212,6 +210,12 @@ QUANTILE = LossRecord(
     parameter=Parameter("q", 0.5, "must lie between 0 and 1", lambda q: 0 < q < 1),
     kinks=lambda q: (0.0,),
 )
+
+
+def _poisson(y: Array, z: Array, p: float) -> tuple[Array, Derivative]:
+    mean = np.exp(z)
+    return mean - y * z, lambda: mean - y
+
 
 POISSON = LossRecord(
     name="poisson",

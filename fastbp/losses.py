@@ -12,16 +12,18 @@ Outputs are summed. For cross_entropy, y is integer labels (N,) or rows of proba
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
-from . import functions, records
+from . import functions
 from .elementary import Array
 from .functions import ElementwiseFunction
 from .loss_records import LOSSES, of_user
-from .records import Derivative
+from .records import Derivative, columns
 
+# The table of formulas is made of the records.
 __doc__ = (__doc__ or "").format(
-    table=records.columns(
+    table=columns(
         [
             ("name", "link", "l(y, z) of one output", "dl/dz"),
             *((name, record.link.name, *record.formula) for name, record in LOSSES.items()),
@@ -54,7 +56,7 @@ class Loss(ElementwiseFunction):
         """Whether `predict` gives labels."""
         return self.record.link.labels is not None
 
-    @property
+    @functools.cached_property
     def couples_outputs(self) -> bool:
         """Whether the outputs are classes, of which a sample has one: then y may be labels (N,)."""
         return self.record.link.couples_outputs

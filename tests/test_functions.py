@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastbp.errors import InputError
 from fastbp.kernels import scalar
 from fastbp.loss_records import LOSSES
 from fastbp.network import MLP
-from fastbp.parameters import SCHEMES
+from fastbp.parameters import SCHEMES, initialise
 
 LINKS = {record.name: record for record in vars(link_records).values() if isinstance(record, link_records.LinkRecord)}
 every_activation = pytest.mark.parametrize("record", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
@@ -44,9 +45,17 @@ def test_loss_records_are_complete(record):
 
 
 def test_kernels_have_a_formula_for_every_record():
-    """Named as the record; losses that couple their outputs are calculated by rows instead."""
-    of_one = [*ACTIVATIONS, *(name for name, record in LOSSES.items() if not record.link.couples_outputs)]
-    assert [name for name in of_one if not hasattr(scalar, name)] == []
+    """Named as the record, and no other; losses that couple their outputs are calculated by rows instead."""
+    of_records = {*ACTIVATIONS, *(name for name, record in LOSSES.items() if not record.link.couples_outputs)}
+    pairs = {name for name, formula in vars(scalar).items() if getattr(formula, "n_results", 1) == 2}
+    assert pairs == of_records | {"pullback", "custom"}
+
+
+@every_activation
+def test_how_layers_start_is_documented(record):
+    """`init` names every activation beside the scheme that it has by default."""
+    row = next(line for line in initialise.__doc__.splitlines() if line.strip().startswith(f'"{record.scheme}"'))
+    assert record.name in re.split(r",? ", row)
 
 
 @pytest.mark.parametrize(("module", "name"), MAKERS, ids=[name for _, name in MAKERS])
