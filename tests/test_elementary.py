@@ -23,21 +23,33 @@ def complex_step(f, p, h=1e-30):
 # -- activations, losses, links: values and derivatives --------------------------------------------------
 
 
-def exact_activation(name, parameter):
-    """The formula of `fastbp.activations`, for mpmath."""
+FAR = (-1e4, -710.0, 710.0, 1e4)
+_RAMP, _STEP = (0, 0, 710, 1e4), (0, 0, 1, 1)  # of functions that are 0 far to the left, and z far to the right
+
+
+def exact_activations(p):
+    """Of each activation with the parameter p the formula in mpmath, and a(z) and a'(z) at FAR."""
     exp, log, tanh = mpmath.exp, mpmath.log, mpmath.tanh
     return {
-        "identity": lambda z: z,
-        "sigmoid": lambda z: 1 / (1 + exp(-z)),
-        "tanh": tanh,
-        "relu": lambda z: max(z, mpmath.mpf(0)),
-        "leaky_relu": lambda z: z if z > 0 else parameter * z,
-        "elu": lambda z: z if z > 0 else parameter * mpmath.expm1(z),
-        "softplus": lambda z: log(1 + exp(z)),
-        "silu": lambda z: z / (1 + exp(-z)),
-        "gelu": lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2,
-        "gelu_tanh": lambda z: z * (1 + tanh(mpmath.sqrt(2 / mpmath.pi) * (z + 0.044715 * z**3))) / 2,
-    }[name]
+        "identity": (lambda z: z, FAR, (1, 1, 1, 1)),
+        "sigmoid": (lambda z: 1 / (1 + exp(-z)), (0, 0, 1, 1), (0, 0, 0, 0)),
+        "tanh": (tanh, (-1, -1, 1, 1), (0, 0, 0, 0)),
+        "relu": (lambda z: max(z, mpmath.mpf(0)), _RAMP, _STEP),
+        "leaky_relu": (lambda z: z if z > 0 else p * z, (-1e4 * p, -710 * p, 710, 1e4), (p, p, 1, 1)),
+        "elu": (lambda z: z if z > 0 else p * mpmath.expm1(z), (-p, -p, 710, 1e4), _STEP),
+        "softplus": (lambda z: log(1 + exp(z)), _RAMP, _STEP),
+        "silu": (lambda z: z / (1 + exp(-z)), _RAMP, _STEP),
+        "gelu": (lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2, _RAMP, _STEP),
+        "gelu_tanh": (
+            lambda z: z * (1 + tanh(mpmath.sqrt(2 / mpmath.pi) * (z + 0.044715 * z**3))) / 2, _RAMP, _STEP,
+        ),
+    }  # fmt: skip
+
+
+def test_every_activation_and_loss_has_an_exact_formula():
+    """And none is left of those that are gone."""
+    assert list(exact_activations(0.0)) == list(activations.NAMES)
+    assert list(EXACT_LOSSES) == list(losses.NAMES)
 
 
 @pytest.mark.parametrize("name", activations.NAMES)
@@ -46,8 +58,9 @@ def test_activation_is_its_formula_and_its_derivative_that_of_complex_step(name)
     activation = activations.named(name)
     z = REAL_LINE[REAL_LINE != 0]
     value, derivative = activation.evaluate(z)
+    formula, _, _ = exact_activations(activation.parameter)[name]
     with mpmath.workdps(60):
-        exact = np.array([float(exact_activation(name, activation.parameter)(mpmath.mpf(v))) for v in z])
+        exact = np.array([float(formula(mpmath.mpf(v))) for v in z])
     rounding = 4 * EPS[np.float64] * np.maximum(np.abs(z), 1)
     assert (np.abs(value - exact) <= rounding).all()
     stepped = complex_step(lambda v: activation.evaluate(v)[0], z)
@@ -191,15 +204,8 @@ def test_regression_losses_of_far_predictions(z, loss, dtype):
 def test_activations_of_far_inputs_are_finite_and_at_their_limits(name, dtype):
     """At +-710 and +-1e4 value and derivative are the limits, without a warning, for real and complex z."""
     activation = activations.named(name)
-    z = np.array([-1e4, -710.0, 710.0, 1e4], dtype)
-    limits = {
-        "sigmoid": ([0, 0, 1, 1], [0, 0, 0, 0]),
-        "tanh": ([-1, -1, 1, 1], [0, 0, 0, 0]),
-        "identity": (z, [1, 1, 1, 1]),
-        "leaky_relu": ([-100, -7.1, 710, 1e4], [0.01, 0.01, 1, 1]),
-        "elu": ([-1, -1, 710, 1e4], [0, 0, 1, 1]),
-    }
-    value_limit, slope_limit = limits.get(name, ([0, 0, 710, 1e4], [0, 0, 1, 1]))
+    z = np.array(FAR, dtype)
+    _, value_limit, slope_limit = exact_activations(activation.parameter)[name]
     value, slope = activation.evaluate(z)
     assert value.dtype == slope().dtype == dtype
     assert value == pytest.approx(np.array(value_limit, dtype), rel=1e-6, abs=1e-12)
