@@ -29,7 +29,7 @@ class ActivationRecord:
     evaluate : (z, parameter) -> a(z), and a function that gives a'(z): written in one breath, in NumPy, analytic.
     text : a(z) and a'(z) as `formulas` reads them, with {z}, {a} for a(z), and {p} for the parameter.
     definitions : of the functions in text that are not common knowledge.
-    kinks : those z where a' may jump.
+    kinks : those z where a' or its slope may jump.
     bounds : between which a(z) lies, if it lies between two. is_rectifier : whether a(z) is 0 for every z < 0.
     scheme : how the weights of its layer are drawn by default; see `parameters.initialise`.
     onnx, onnx_float64 : the operators of opset 17; the second where float64 needs others, as onnxruntime has some for

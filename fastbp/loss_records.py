@@ -73,7 +73,7 @@ class LossRecord:
     in_response : (y, y_hat, z) -> dl/dy_hat by the textbook; where y_hat is 0 or 1 and the target agrees, what is left
         of it. None for the identity as link, where it is dl/dz.
     definitions : of the functions in text that are not common knowledge.
-    kinks : parameter -> those residuals z - y where dl/dz or its slope jumps.
+    kinks : parameter -> those residuals z - y where dl/dz or its slope may jump.
     is_squares : whether l = (z - y)^2 / 2, which solvers of least squares want.
     """
 

@@ -95,8 +95,8 @@ def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: st
     rng : None (fresh entropy), an integer seed, or a `numpy.random.Generator`.
     dtype : float32 or float64. Numbers are drawn in float64 and then cast, so both start alike.
     scheme : the distribution of W (n_in, n_out); by default by the layer's activation:
-        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh, identity, softplus, the output
-        "he_normal"       N(0, 2 / n_in)                             relu, leaky_relu, elu, silu, gelu, gelu_tanh
+        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh and the like; the output
+        "he_normal"       N(0, 2 / n_in)                             relu, gelu and the like
         "lecture"         N(0, 1), as the lecture's code draws it    only when asked for
 
     Sources: Glorot and Bengio 2010, eq. 16; He et al. 2015, eq. 10.

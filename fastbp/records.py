@@ -40,7 +40,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NumpySource:
-    """Python with NumPy: an expression in {z} and {p}, the function that it calls, and what that imports."""
+    """Python with NumPy: a call with {z} as an argument, and {p}; the function that it calls; what that imports."""
 
     expression: str
     definition: str = ""
