@@ -13,7 +13,7 @@ import fastbp
 from fastbp import activations, link_records, losses
 from fastbp.activation_records import ACTIVATIONS
 from fastbp.errors import InputError
-from fastbp.kernels import scalar
+from fastbp.kernels.math import scalar
 from fastbp.loss_records import LOSSES
 from fastbp.network import MLP
 from fastbp.parameters import SCHEMES
