@@ -192,7 +192,10 @@ def key(function: FunctionType, *facts: Any) -> str:
 
 def sources() -> list[Path]:
     """Every file of the package whose text can reach machine code."""
-    above = ("activations", "arrays", "errors", "functions", "losses", "network", "parameters")
+    above = (
+        *("activation_records", "activations", "arrays", "elementary", "errors", "functions", "link_records"),
+        *("loss_records", "losses", "network", "parameters", "records"),
+    )
     return [
         *(_PACKAGE / f"{module}.py" for module in above),
         *sorted(_PACKAGE.glob("_[a-z]*.py")),

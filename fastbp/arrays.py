@@ -17,6 +17,7 @@ import numpy as np
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from .losses import Loss
     from .network import MLP
 
 # What an array of such a kind holds, and what its owner can do about it; {name} is the argument.
@@ -90,7 +91,7 @@ def as_targets(y: Any, net: MLP, n_rows: int, dtype: np.dtype) -> np.ndarray:
     The other losses take (N, n_outputs), and (N,) for one output. Raises InputError for other kinds and shapes.
     Labels out of range and targets outside the loss's domain are found by the kernels; see `target_value_error`.
     """
-    if net.loss_function.name == "cross_entropy":
+    if net.loss_function.couples_outputs:
         return _class_targets(y, net, n_rows, dtype)
     n_outputs = net.n_outputs
     canonical = type(y) is np.ndarray and y.dtype == dtype and y.flags.carray
@@ -115,18 +116,20 @@ def bad_label_error(y: np.ndarray, n_classes: int) -> InputError | None:
 
 def target_value_error(y: np.ndarray, net: MLP) -> InputError | None:
     """The error that names the first row of canonical y that the loss of `net` cannot take; None if all are fine."""
-    loss = net.loss_function.name
+    loss, targets = net.loss_function, net.loss_function.record.targets
     if y.dtype.kind != "f":
         return bad_label_error(y, net.n_outputs)
     if first_bad_row(y) is not None:
         return not_finite_error("y", y)
-    if loss == "cross_entropy":
-        return _probability_error(y)
-    if loss == "binary_cross_entropy":
-        return _domain_error(y, (y < 0) | (y > 1), "y of binary_cross_entropy must lie between 0 and 1", "Rescale it")
-    if loss == "poisson":
-        return _domain_error(y, y < 0, "y of poisson must not be negative", "Counts start at 0")
-    return None
+    if targets.are_distributions:
+        return _probability_error(loss, y)
+    found = _first_where((y < targets.low) | (y > targets.high))
+    if found is None:
+        return None
+    value = y.reshape(len(y), -1)[found]
+    return InputError(
+        f"y of {loss} {targets.wanted}; got {value:g} at row {found[0]}, column {found[1]}. {targets.remedy}"
+    )
 
 
 # -- weights, out, options -----------------------------------------------------------------------------
@@ -280,20 +283,20 @@ def _class_targets(y: Any, net: MLP, n_rows: int, dtype: np.dtype) -> np.ndarray
         return y
     y = _real_array("y", y)
     if y.shape == (n_rows, net.n_outputs):
-        return _class_probabilities(y, dtype)
+        return _class_probabilities(net.loss_function, y, dtype)
     if y.shape != (n_rows,):
         raise _target_shape_error(y, net, n_rows)
     if y.dtype.kind == "f":
         raise InputError(
-            f"cross_entropy wants integer labels (N,) or probabilities (N, {net.n_outputs}); got {_came(y)}. "
+            f"{net.loss_function} wants integer labels (N,) or probabilities (N, {net.n_outputs}); got {_came(y)}. "
             "If these are labels, pass y.astype(np.int64)"
         )
     return _cast("y", y, np.dtype(np.int64))
 
 
-def _class_probabilities(y: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _class_probabilities(loss: Loss, y: np.ndarray, dtype: np.dtype) -> np.ndarray:
     # Checked before the cast, in which many small probabilities lose the 1e-6.
-    error = not_finite_error("y", y) if first_bad_row(y) is not None else _probability_error(y)
+    error = not_finite_error("y", y) if first_bad_row(y) is not None else _probability_error(loss, y)
     if error is not None:
         raise error
     return _cast("y", y, dtype)
@@ -357,13 +360,13 @@ def input_shape_error(x: np.ndarray, n_inputs: int) -> InputError:
 
 
 def _target_shape_error(y: np.ndarray, net: MLP, n_rows: int) -> InputError:
-    loss, n_outputs = net.loss_function.name, net.n_outputs
-    if loss == "binary_cross_entropy" and n_outputs > 1 and y.ndim == 1 and y.dtype.kind in "bui":
+    loss, n_outputs = net.loss_function, net.n_outputs
+    may_be_flat = n_outputs == 1 or loss.couples_outputs
+    if loss.is_classification and not may_be_flat and y.ndim == 1 and y.dtype.kind in "bui":
         return InputError(
-            f"binary_cross_entropy with {n_outputs} outputs wants y of shape (N, {n_outputs}), one column an output; "
+            f"{loss} with {n_outputs} outputs wants y of shape (N, {n_outputs}), one column an output; "
             f"got integer labels, {_came(y)}. For one label a sample, did you mean loss='cross_entropy'?"
         )
-    may_be_flat = n_outputs == 1 or loss == "cross_entropy"
     if y.ndim and len(y) != n_rows:
         remedy = f"x has {n_rows} rows, y has {len(y)}"
     elif may_be_flat and y.size == n_rows:
@@ -374,15 +377,7 @@ def _target_shape_error(y: np.ndarray, net: MLP, n_rows: int) -> InputError:
     return InputError(f"y must have shape {flat}({n_rows}, {n_outputs}); got {_came(y)}. {remedy}")
 
 
-def _domain_error(y: np.ndarray, bad: np.ndarray, wanted: str, remedy: str) -> InputError | None:
-    found = _first_where(bad)
-    if found is None:
-        return None
-    value = y.reshape(len(y), -1)[found]
-    return InputError(f"{wanted}; got {value:g} at row {found[0]}, column {found[1]}. {remedy}")
-
-
-def _probability_error(y: np.ndarray) -> InputError | None:
+def _probability_error(loss: Loss, y: np.ndarray) -> InputError | None:
     """The error for the first row of y (N, n_classes) that is no distribution."""
     sums = y.sum(axis=1, dtype=np.float64)
     found = _first_where((np.abs(sums - 1) > 1e-6) | (y.min(axis=1) < 0))
@@ -390,7 +385,7 @@ def _probability_error(y: np.ndarray) -> InputError | None:
         return None
     row = found[0]
     return InputError(
-        "y of cross_entropy must be integer labels (N,) or rows of probabilities, none negative, that sum to 1 within "
+        f"y of {loss} must be integer labels (N,) or rows of probabilities, none negative, that sum to 1 within "
         f"1e-6; got row {row} with smallest value {y[row].min():g} and sum {sums[row]:.9g}. Normalise the rows"
     )
 

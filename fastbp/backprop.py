@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _threads, arrays, csr
+from . import _threads, arrays, csr, losses
 from .csr import CSR
 from .errors import InputError
 from .kernels import structures as k
@@ -50,13 +50,10 @@ def predict(net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=N
     cross_entropy: int64 (N,), the class with the largest logit, the first of equals. binary_cross_entropy: int64,
     1 where z > 0, (N,) for one output and (N, n_outputs) for several. Other losses: `forward`.
     """
-    if not net.loss_function.is_classification:
+    labels = net.loss_function.record.link.labels
+    if labels is None:
         return forward(net, params, x, n_threads=n_threads, workspace=workspace)
-    z = logits(net, params, x, n_threads=n_threads, workspace=workspace)
-    if net.loss_function.link == "softmax":
-        return z.argmax(axis=1)
-    labels = (z > 0).astype(np.int64)
-    return labels[:, 0] if net.n_outputs == 1 else labels
+    return labels(logits(net, params, x, n_threads=n_threads, workspace=workspace), 0.0)
 
 
 def loss(
@@ -137,19 +134,13 @@ def vjp(
     params = params.copy() if isinstance(params, Parameters) else params
     x = csr.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)
     y_pred = forward(net, params, x, n_threads=n_threads, workspace=workspace)
-    link = net.loss_function.link
+    link = net.loss_function.record.link
 
     def pull(d_y: Any) -> tuple[Parameters, np.ndarray]:
         d_y = np.asarray(d_y, y_pred.dtype)
         if d_y.shape not in (y_pred.shape, y_pred.shape[:1] if net.n_outputs == 1 else None):
             raise InputError(f"d_y must have the shape {y_pred.shape} of y_pred; got {d_y.shape}")
-        d_z = d_y.reshape(y_pred.shape)
-        if link == "sigmoid":
-            d_z = d_z * y_pred * (1 - y_pred)
-        elif link == "softmax":
-            d_z = y_pred * (d_z - (d_z * y_pred).sum(axis=1, keepdims=True))
-        elif link == "exp":
-            d_z = d_z * y_pred
+        d_z = link.pull(d_y.reshape(y_pred.shape), y_pred)
         d_x = np.empty(x.shape, params.dtype)
         return pullback(net, params, x, d_z, d_x=d_x, n_threads=n_threads, workspace=workspace), d_x
 
@@ -164,7 +155,7 @@ def pullback(
 
     d_x (N, n_inputs) takes the gradient in x.
     """
-    linear = MLP(net.layer_sizes, activation=net.activations, loss="squared_error", bias=net.bias)
+    linear = MLP(net.layer_sizes, activation=net.activations, loss=losses.squared_error(), bias=net.bias)
     call = Data(linear, params, x, d_z)
     out = Parameters(net, np.empty_like(call.vector)) if out is None else out
     _run(linear, call, Want(k.GRADIENT, PULLBACK), out.vector, n_threads, workspace, d_x)

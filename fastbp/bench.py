@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _threads, backprop, peers
+from . import _threads, activations, backprop, peers
 from .errors import FastbpError
 from .kernels import structures as k
 from .kernels.simd import peak
@@ -89,7 +89,7 @@ def measure(
     y = random_targets(net, n_rows, rng)
     y = y if y.dtype == np.int64 else y.astype(dtype)
     grad, out, workspace = params.copy(), np.empty((n_rows, net.n_outputs), dtype), Workspace()
-    linear = MLP(net.layer_sizes, activation="identity", loss=net.loss_function, bias=net.bias)
+    linear = MLP(net.layer_sizes, activation=activations.identity(), loss=net.loss_function, bias=net.bias)
 
     def step(network: MLP = net) -> float:
         same = Parameters(network, params.vector)

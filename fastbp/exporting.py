@@ -111,4 +111,4 @@ def _has_answers_of(task: Task, net: MLP) -> bool:
     """Classes for outputs that are those of classes, numbers for others."""
     if task.classes is None:
         return not net.loss_function.is_classification and task.outputs.scale.shape == task.outputs.mean.shape
-    return task.classes.dtype.kind in "biuU" and (net.loss_function.link == "softmax" or net.n_outputs == 1)
+    return task.classes.dtype.kind in "biuU" and (net.loss_function.couples_outputs or net.n_outputs == 1)

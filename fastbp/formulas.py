@@ -12,37 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from .activations import Activation
-from .functions import Named
+from .functions import ElementwiseFunction
 from .losses import Loss
-
-# a(z), and a'(z) with a for a(z) and p for its parameter.
-_ACTIVATIONS = {
-    "identity": ("{z}", "1"),
-    "sigmoid": ("sigmoid({z})", "{a} * (1 - {a})"),
-    "tanh": ("tanh({z})", "1 - {a}^2"),
-    "relu": ("max({z}, 0)", "[{z} > 0]"),
-    "leaky_relu": ("max({z}, 0) + {p} * min({z}, 0)", "[{z} > 0] + {p} * [{z} <= 0]"),
-    "elu": ("max({z}, 0) + {p} * (exp(min({z}, 0)) - 1)", "[{z} > 0] + {p} * exp({z}) * [{z} <= 0]"),
-    "softplus": ("log(1 + exp({z}))", "sigmoid({z})"),
-    "silu": ("{z} * sigmoid({z})", "sigmoid({z}) * (1 + {z} * (1 - sigmoid({z})))"),
-    "gelu": ("{z} * Phi({z})", "Phi({z}) + {z} * phi({z})"),
-    "gelu_tanh": (
-        "{z} * (1 + tanh(sqrt(2 / pi) * ({z} + 0.044715 * {z}^3))) / 2",
-        "(1 + tanh(u({z}))) / 2 + {z} * (1 - tanh(u({z}))^2) / 2 * u'({z})",
-    ),
-}
-# Of the functions in the formulas of an activation or loss.
-_DEFINITIONS = {
-    "gelu": ("Phi(z) = (1 + erf(z / sqrt(2))) / 2", "phi(z) = exp(-z^2 / 2) / sqrt(2 * pi)"),
-    "gelu_tanh": (
-        "u(z) = sqrt(2 / pi) * (z + 0.044715 * z^3)",
-        "u'(z) = sqrt(2 / pi) * (1 + 0.134145 * z^2)",
-    ),
-    "huber": (
-        "huber(r, d) = [|r| <= d] * r^2 / 2 + [|r| > d] * d * (|r| - d / 2)",
-        "clip(r, a, b) = min(max(r, a), b)",
-    ),
-}
 
 
 class LossFormulas(NamedTuple):
@@ -55,37 +26,9 @@ class LossFormulas(NamedTuple):
     both: str
 
 
-_RESIDUAL = "y_hat - y"
-_LOSSES = {
-    "binary_cross_entropy": LossFormulas(
-        "-(y * log(y_hat) + (1 - y) * log(1 - y_hat))",
-        "-(y / y_hat - (1 - y) / (1 - y_hat))",
-        "sigmoid({z})",
-        "y_hat * (1 - y_hat)",
-        _RESIDUAL,
-    ),
-    "cross_entropy": LossFormulas(
-        "-y * log(y_hat)", "-y / y_hat", "softmax({z})", "(diag(y_hat) - y_hat^T y_hat)", _RESIDUAL
-    ),
-    "poisson": LossFormulas("y_hat - y * log(y_hat)", "1 - y / y_hat", "exp({z})", "y_hat", _RESIDUAL),
-}
-# Those whose response is z itself: the loss, and its derivative.
-_OF_OUTPUTS = {
-    "squared_error": ("(y_hat - y)^2 / 2", "y_hat - y"),
-    "absolute_error": ("|y_hat - y|", "sign(y_hat - y)"),
-    "huber": ("huber(y_hat - y, {p})", "clip(y_hat - y, -{p}, {p})"),
-    "quantile": (
-        "(1 - {p}) * max(y_hat - y, 0) + {p} * max(y - y_hat, 0)",
-        "(1 - {p}) * [y_hat > y] - {p} * [y > y_hat]",
-    ),
-}
-
-
 def of_activation(activation: Activation, z: str, a: str) -> tuple[str, str]:
     """a(z) and a'(z) for nodes of these names."""
-    if activation.is_custom:
-        return f"{activation.name}({z})", f"{activation.name}'({z})"
-    value, derivative = _ACTIVATIONS[activation.name]
+    value, derivative = activation.record.text
     p = activation.parameter
     names = {"z": z, "a": a, "p": f"{p:g}" if p >= 0 else f"({p:g})"}
     return value.format(**names), derivative.format(**names)
@@ -93,19 +36,15 @@ def of_activation(activation: Activation, z: str, a: str) -> tuple[str, str]:
 
 def of_loss(loss: Loss, z: str) -> LossFormulas:
     """The formulas of a loss whose logits are called z."""
-    if loss.is_custom:
-        value, derivative = f"{loss.name}(y, y_hat)", f"{loss.name}'(y, y_hat)"
-    elif loss.name in _LOSSES:
-        return LossFormulas(*(part.format(z=z) for part in _LOSSES[loss.name]))
-    else:
-        value, derivative = (part.format(p=f"{loss.parameter:g}") for part in _OF_OUTPUTS[loss.name])
-    return LossFormulas(value, derivative, z, "1", derivative)
+    record = loss.record
+    value, derivative = (part.format(p=f"{loss.parameter:g}") for part in record.text)
+    link, link_derivative = (part.format(z=z) for part in record.link.text)
+    return LossFormulas(value, derivative, link, link_derivative, record.text_in_z or derivative)
 
 
-def definitions(functions: Iterable[Named]) -> list[str]:
+def definitions(functions: Iterable[ElementwiseFunction]) -> list[str]:
     """What stands in the formulas of these activations and losses and has to be said: "u(z) = ...", "u'(z) = ..."."""
-    names = dict.fromkeys(function.name for function in functions if not function.is_custom)
-    return [line for name in names for line in _DEFINITIONS.get(name, ())]
+    return list(dict.fromkeys(line for function in functions for line in function.record.definitions))
 
 
 def factor(formula: str) -> str:

@@ -1,12 +1,14 @@
-"""A user's own function of one number and its derivative: what `Activation` and `Loss` hold, checked and called.
+"""Activations and losses as values: a name of a table with its parameter, or a function of the user's own.
 
-value and derivative are written for numbers: arithmetic, `math`, NumPy's functions of one number, and branches. Kernels
-compile them; here they are called as they are, on arrays where they take arrays, else number by number.
+A user's value and derivative are written for numbers: arithmetic, `math`, NumPy's functions of one number, and
+branches. Kernels compile them; here they are called as they are, on arrays where they take arrays, else number by
+number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import numbers
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any, ClassVar
 
@@ -21,40 +23,58 @@ _STEP = 1e-4
 _TOLERANCE = 1e-6
 
 
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Named:
+class ElementwiseFunction:
     """A function by its name in a table, with its parameter where it has one; or of the user's own, with a derivative.
 
     name : of a table; of the user's own an identifier of ASCII letters, digits and _, as it stands in formulas.
     value, derivative : functions of n_arguments numbers. InputError if they are not elementwise or the derivative is
         not that of the value in its last argument; check=False leaves that test out.
+    parameter : slope, alpha, delta or q; by default that of the table. 0 for functions that have none.
     """
 
     name: str
     value: Function | None = field(default=None, repr=False)
     derivative: Function | None = field(default=None, repr=False)
     _: KW_ONLY
-    parameter: float = 0.0
+    parameter: float | None = None
     check: InitVar[bool] = True
 
-    names: ClassVar[tuple[str, ...]]  # of the table; kernels see the position
-    with_parameter: ClassVar[Collection[str]]
+    records: ClassVar[Mapping[str, Any]]
+    names: ClassVar[tuple[str, ...]]  # kernels see the position
+    of_user: ClassVar[Callable[[str, Function, Function], Any]]
     custom_code: ClassVar[int]
     n_arguments: ClassVar[int]
 
     def __post_init__(self, check: bool) -> None:
-        if not self.is_custom:
-            return
         kind = type(self).__name__
+        if self.is_custom:
+            self._check_name(kind)
+            if check:
+                check_derivative(kind, self.name, self.value, self.derivative, n_arguments=self.n_arguments)
+        elif not isinstance(self.name, str) or self.name not in self.records:
+            raise InputError(f"unknown {kind.lower()} {self.name!r}; known are {', '.join(self.records)}")
+        object.__setattr__(self, "parameter", self._checked_parameter())
+
+    def _check_name(self, kind: str) -> None:
         if not (isinstance(self.name, str) and self.name.isascii() and self.name.isidentifier()):
             raise InputError(
                 f"{kind}(name, ...) needs a name of ASCII letters, digits and _ that begins with no digit; "
                 f"got {self.name!r}"
             )
-        if self.name in self.names:
+        if self.name in self.records:
             raise InputError(f"{self.name} is the name of a built-in {kind.lower()}; give yours another")
-        if check:
-            check_derivative(kind, self.name, self.value, self.derivative, n_arguments=self.n_arguments)
+
+    def _checked_parameter(self) -> float:
+        wanted = None if self.is_custom else self.record.parameter
+        if wanted is not None:
+            return wanted.checked(self.name, self.parameter)
+        if self.parameter is not None and not (isinstance(self.parameter, numbers.Real) and self.parameter == 0):
+            raise InputError(f"{self.name} has no parameter; got {self.parameter!r}. Leave it out")
+        return 0.0
 
     @property
     def is_custom(self) -> bool:
@@ -62,12 +82,31 @@ class Named:
         return self.value is not None or self.derivative is not None
 
     @property
+    def record(self) -> Any:
+        """All that is known of it."""
+        return self.of_user(self.name, self.value, self.derivative) if self.is_custom else self.records[self.name]
+
+    @property
     def code(self) -> int:
         """The integer by which kernels know this function."""
         return self.custom_code if self.is_custom else self.names.index(self.name)
 
     def __str__(self) -> str:
-        return f"{self.name}({self.parameter:g})" if self.name in self.with_parameter else self.name
+        return self.name if self.record.parameter is None else f"{self.name}({self.parameter:g})"
+
+
+def named(kind: type[ElementwiseFunction], function: Any) -> Any:
+    """The function of that name with its default parameter; a value passes through."""
+    if isinstance(function, kind):
+        return function
+    if isinstance(function, str) and function in kind.records:
+        return kind(function)
+    what = kind.__name__.lower()
+    module = kind.__module__
+    raise InputError(f"{what} must be one of {', '.join(kind.records)} or a value from {module}; got {function!r}")
+
+
+# -- functions of the user's own ---------------------------------------------------------------------------------------
 
 
 def check_derivative(what: str, name: str, value: Any, derivative: Any, *, n_arguments: int) -> None:

@@ -162,13 +162,9 @@ class _Objective(NamedTuple):
         params = Parameters(self.net, self.vector if vector is None else vector)
         pre_activations = reference.pre_activations(self.net, params, self.x)
         for z, activation in zip(pre_activations, self.net.activations, strict=False):
-            if activation.name in ("relu", "leaky_relu", "elu"):
-                yield z
+            yield from (z - kink for kink in activation.record.kinks)
         loss, z = self.net.loss_function, pre_activations[-1]
-        if loss.name in ("absolute_error", "quantile"):
-            yield z - self.y.reshape(z.shape)
-        elif loss.name == "huber":
-            yield np.abs(z - self.y.reshape(z.shape)) - loss.parameter
+        yield from (z - self.y.reshape(z.shape) - kink for kink in loss.record.kinks(loss.parameter))
         if self.options["l1"]:
             yield from params.weights
 

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from . import formulas, functions, graph_text, reference
+from . import formulas, graph_text, reference
 from .activations import Activation
 from .errors import InputError
+from .losses import Loss
 from .network import MLP
 from .parameters import Parameters
 
@@ -199,13 +200,14 @@ class _Tracer:
     def _loss(self, z: Array, z_name: str) -> None:
         """L, y, y_hat and the logits."""
         loss, s = self.net.loss_function, "s" if self.scale_formula else ""
-        link = loss.link
+        link = loss.record.link
         each, derivative = reference.sample_losses(self.net, self.y, z)
         formula = formulas.of_loss(loss, z_name)
         of_response = formulas.scaled(formula.derivative, s)
-        y_hat = reference.LINKS[link](z)
+        y_hat = link.evaluate(z)
         delta = derivative() * self.scale
-        of_y_hat = self._of_response(y_hat, z, derivative()) * self.scale
+        by_textbook = loss.record.in_response
+        of_y_hat = (by_textbook(self.y, y_hat, z) if by_textbook else derivative()) * self.scale
         index = "i" if self.net.n_outputs == 1 else "ik"
         self._add(
             "L", "loss", (each * self.scale[:, 0]).sum(), np.ones((), z.dtype),
@@ -217,30 +219,20 @@ class _Tracer:
             "y_hat", "value", y_hat, of_y_hat, operation=formula.link, inputs=(z_name,), to="L",
             rule=f"dL/dy_hat = {of_response}", local_formula=of_response, local=of_y_hat,
         )  # fmt: skip
-        if link == "identity":
+        if link.is_identity:
             rule = f"dL/d{z_name} = dL/dy_hat"
         else:
             by_link = (
                 f"dL/dy_hat {formula.link_derivative}"
-                if link == "softmax"
+                if link.couples_outputs
                 else f"{formula.link_derivative} * dL/dy_hat"
             )
             rule = f"dL/d{z_name} = {by_link} = " + formulas.scaled(formula.both, s)
         self._add(
             z_name, "value", z, delta, operation=self._sum_formula(len(self.net.layers) - 1),
             inputs=self._sum_inputs(len(self.net.layers) - 1), to="y_hat", rule=rule,
-            local_formula=formula.link_derivative, local=functools.partial(_link_derivative, link, y_hat, z),
+            local_formula=formula.link_derivative, local=functools.partial(_link_derivative, loss, z, y_hat),
         )  # fmt: skip
-
-    def _of_response(self, y_hat: Array, z: Array, of_z: Array) -> Array:
-        """dl/dy_hat by the textbook; where y_hat is 0 or 1 and the target agrees, what is left of it."""
-        loss, y = self.net.loss_function, self.y
-        if loss.link == "identity":
-            return of_z
-        quotient = _quotient(y, y_hat)
-        if loss.link == "sigmoid":
-            return -(quotient - _quotient(1 - y, reference.sigma(-z)))
-        return -quotient if loss.link == "softmax" else 1 - quotient
 
     def _affine(self, k: int, a: Array) -> None:
         """Weights, biases and inputs of layer k, whose z has its gradient."""
@@ -281,12 +273,6 @@ class _Tracer:
         return (self._into(k), f"W{k + 1}", *([f"b{k + 1}"] if self.net.bias else []))
 
 
-def _quotient(y: Array, p: Array) -> Array:
-    """y / p, 0 where y is."""
-    with np.errstate(divide="ignore"):
-        return np.divide(y, p, out=np.zeros_like(p), where=y != 0)
-
-
 def _difference(own: Array, wanted: Array) -> float:
     """|own - wanted| / |wanted|; |own| if nothing is wanted."""
     largest = np.abs(wanted).max() or 1.0  # whose square may overflow
@@ -294,18 +280,10 @@ def _difference(own: Array, wanted: Array) -> float:
     return float(np.linalg.norm(own - wanted) / (np.linalg.norm(wanted) or 1.0))
 
 
+# Functions of this module, so that a graph can be pickled.
 def _slope(activation: Activation, z: Array) -> Array:
-    """a'(z)."""
-    if activation.is_custom:
-        return functions.apply(activation.derivative, z)
-    return reference.ACTIVATIONS[activation.name](z, activation.parameter)[1]()
+    return activation.evaluate(z)[1]()
 
 
-def _link_derivative(link: str, y_hat: Array, z: Array) -> Array:
-    if link == "identity":
-        return np.ones_like(z)
-    if link == "sigmoid":
-        return y_hat * reference.sigma(-z)
-    if link == "exp":
-        return y_hat
-    return y_hat[:, :, None] * (np.eye(y_hat.shape[1], dtype=z.dtype) - y_hat[:, None, :])
+def _link_derivative(loss: Loss, z: Array, y_hat: Array) -> Array:
+    return loss.record.link.derivative(z, y_hat)

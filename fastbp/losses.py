@@ -1,14 +1,6 @@
 """Losses, as values: `losses.cross_entropy()`, `losses.quantile(0.9)`. Each names the link from output z to response.
 
-    name                   link       l(y, z) of one output                      dl/dz
-    binary_cross_entropy   sigmoid    max(z, 0) - y z + log(1 + exp(-|z|))       sigmoid(z) - y
-    cross_entropy          softmax    logsumexp(z) - z_y  (over the row)         softmax(z) - onehot(y)
-    squared_error          identity   (z - y)^2 / 2                              z - y
-    absolute_error         identity   |z - y|                                    sign(z - y)
-    huber                  identity   r^2/2 if |r| <= delta                      clip(r, -delta, delta),  r = z - y
-                                      else delta (|r| - delta/2)
-    quantile               identity   q (y - z) if y > z else (1-q)(z - y)       -q if y > z, 1-q if y < z, 0 if equal
-    poisson                exp        exp(z) - y z                               exp(z) - y
+    {table}
 
 Losses come from z, never from the response: the textbook form y/p - (1-y)/(1-p) divides by zero once p saturates.
 A loss of your own: Loss(name, value, derivative), with functions of (y, z) and the identity as link, such as
@@ -20,37 +12,62 @@ Outputs are summed. For cross_entropy, y is integer labels (N,) or rows of proba
 
 from __future__ import annotations
 
-import math
+import functools
 from dataclasses import dataclass
 
-from .errors import InputError
-from .functions import Named
+from . import functions
+from .elementary import Array
+from .functions import ElementwiseFunction
+from .loss_records import LOSSES, of_user
+from .records import Derivative, columns
 
-# A kernel sees the position of the name in this table.
-NAMES = ("binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson")
-_LINKS = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
-_PARAMETER_DEFAULTS = {"huber": 1.0, "quantile": 0.5}
+# The table of formulas is made of the records.
+__doc__ = (__doc__ or "").format(
+    table=columns(
+        [
+            ("name", "link", "l(y, z) of one output", "dl/dz"),
+            *((name, record.link.name, *record.formula) for name, record in LOSSES.items()),
+        ]
+    )
+)
+
+NAMES = tuple(LOSSES)
 CUSTOM = len(NAMES) + 1  # len(NAMES) is the pullback's
 
 
 @dataclass(frozen=True)
-class Loss(Named):
+class Loss(ElementwiseFunction):
     """A loss: a name of the table with its parameter (delta or q), or a function of your own.
 
     value, derivative : functions of two numbers, l(y, z) and dl/dz, for targets y and outputs z; see `Activation`.
+    parameter : by default 1 for huber and 0.5 for quantile; the others have none.
     """
 
-    names, with_parameter, custom_code, n_arguments = NAMES, _PARAMETER_DEFAULTS, CUSTOM, 2
+    records, names, custom_code, n_arguments = LOSSES, NAMES, CUSTOM, 2
+    of_user = staticmethod(of_user)
 
     @property
     def link(self) -> str:
         """The function from the output z to the response: sigmoid, softmax, exp or identity."""
-        return _LINKS.get(self.name, "identity")
+        return self.record.link.name
 
     @property
     def is_classification(self) -> bool:
         """Whether `predict` gives labels."""
-        return self.link in ("sigmoid", "softmax")
+        return self.record.link.labels is not None
+
+    @functools.cached_property
+    def couples_outputs(self) -> bool:
+        """Whether the outputs are classes, of which a sample has one: then y may be labels (N,)."""
+        return self.record.link.couples_outputs
+
+    def evaluate(self, y: Array, z: Array) -> tuple[Array, Derivative]:
+        """l(y, z) of each output, and a function that gives dl/dz: in NumPy, for real and complex z."""
+        return self.record.evaluate(y, z, self.parameter)
+
+    def response(self, z: Array) -> Array:
+        """link(z): probabilities or means."""
+        return self.record.link.evaluate(z)
 
 
 def binary_cross_entropy() -> Loss:
@@ -75,16 +92,12 @@ def absolute_error() -> Loss:
 
 def huber(delta: float = 1.0) -> Loss:
     """Quadratic within delta of y, linear beyond."""
-    if not 0 < float(delta) < math.inf:
-        raise InputError(f"delta of huber must be a positive number; got {delta}")
-    return Loss("huber", parameter=float(delta))
+    return Loss("huber", parameter=delta)
 
 
 def quantile(q: float = 0.5) -> Loss:
     """The pinball loss, minimised by the q-quantile of y; q = 0.5 is half the absolute error."""
-    if not 0 < float(q) < 1:
-        raise InputError(f"q of quantile must lie between 0 and 1; got {q}")
-    return Loss("quantile", parameter=float(q))
+    return Loss("quantile", parameter=q)
 
 
 def poisson() -> Loss:
@@ -93,11 +106,5 @@ def poisson() -> Loss:
 
 
 def named(loss: str | Loss) -> Loss:
-    """The loss of that name with default parameters; a value passes through."""
-    if isinstance(loss, Loss):
-        if not loss.is_custom and loss.name not in NAMES:
-            raise InputError(f"unknown loss {loss.name!r}; known are {', '.join(NAMES)}")
-        return loss
-    if isinstance(loss, str) and loss in NAMES:
-        return Loss(loss, parameter=_PARAMETER_DEFAULTS.get(loss, 0.0))
-    raise InputError(f"loss must be one of {', '.join(NAMES)} or a value from fastbp.losses; got {loss!r}")
+    """The loss of that name with its default parameter; a value passes through."""
+    return functions.named(Loss, loss)

@@ -130,9 +130,5 @@ def score(name: str, metric: Callable[..., float], y: np.ndarray, y_pred: np.nda
 
 def targets_like(y: np.ndarray, net: MLP) -> np.ndarray:
     """y as `MLP.predict` would give it: labels (N,) from probabilities or one column, numbers (N, n_outputs)."""
-    if not net.loss_function.is_classification:
-        return y
-    if net.loss_function.link == "softmax":
-        return y if y.ndim == 1 else y.argmax(axis=1)
-    labels = (y > 0.5).astype(np.int64)
-    return labels[:, 0] if net.n_outputs == 1 else labels
+    labels = net.loss_function.record.link.labels
+    return y if labels is None or y.ndim == 1 else labels(y, 0.5)

@@ -80,9 +80,9 @@ class MLP:
         names = ("layer_sizes", "activations", "loss_function", "bias", "layers", "_hash")
         for name, value in zip(names, identity + derived, strict=True):
             object.__setattr__(self, name, value)
-        if self.loss_function.name == "cross_entropy" and sizes[-1] == 1:
+        if self.loss_function.couples_outputs and sizes[-1] == 1:
             raise InputError(
-                "cross_entropy needs at least two outputs, one per class; got layer_sizes ending in 1. "
+                f"{self.loss_function} needs at least two outputs, one per class; got layer_sizes ending in 1. "
                 "For a binary problem with one output use loss='binary_cross_entropy'"
             )
 
@@ -136,7 +136,8 @@ class MLP:
         return cls(
             values["layer_sizes"],
             activation=[Activation(name, parameter=parameter) for name, parameter in values["activation"]],
-            loss=Loss(values["loss"][0], parameter=values["loss"][1]),
+            # No loss may have the parameter 0; fastbp 0.1 wrote it for huber and quantile without one.
+            loss=Loss(values["loss"][0], parameter=values["loss"][1] or None),
             bias=values["bias"],
         )
 

@@ -12,8 +12,6 @@ The model's metadata_props hold, as JSON: "network", and of a task "features", "
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +21,7 @@ from . import __version__
 from .errors import InputError
 from .network import MLP
 from .parameters import Parameters
+from .records import Expression
 from .task import Task
 
 OPSET = 17
@@ -88,6 +87,17 @@ class _Graph:
         self.nodes.append(self.onnx.helper.make_node(op, names, [name], name=f"make_{name}", **attributes))
         return name
 
+    def expression(self, tree: Expression, z: str, p: float) -> str:
+        """The value that operators make of the value z and the parameter p."""
+        if not isinstance(tree, tuple):
+            return {"z": z, "p": p}.get(tree, tree)
+        op, *operands = tree
+        attributes = operands.pop() if isinstance(operands[-1], dict) else {}
+        inputs = [self.expression(operand, z, p) for operand in operands]
+        if op == "Cast":
+            return self.cast(*inputs, attributes["to"])
+        return self.node(op, *inputs, **{name: p if value == "p" else value for name, value in attributes.items()})
+
     def constant(self, name: str, array: np.ndarray) -> str:
         """A constant array."""
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
@@ -133,93 +143,33 @@ def _logits(graph: _Graph, net: MLP, params: Parameters, task: Task | None) -> s
         a = graph.node("Gemm", a, *operands)
         if i < len(net.activations):
             activation = net.activations[i]
-            a = _ACTIVATIONS[activation.name](graph, a, activation.parameter)
+            record = activation.record
+            operators = record.onnx if graph.is_single else record.onnx_float64 or record.onnx
+            a = graph.expression(operators, a, activation.parameter)
     return a
 
 
 def _answers(graph: _Graph, net: MLP, task: Task | None, z: str) -> None:
     """From z_L to y_pred and label."""
-    link = net.loss_function.link
+    link, one_of_several = net.loss_function.record.link, net.loss_function.couples_outputs
     if net.loss_function.is_classification:
-        graph.node(_LINKS[link], z, name="y_pred")
+        graph.node(link.onnx, z, name="y_pred")
         graph.describe(graph.outputs, "y_pred", graph.dtype, [_ROWS, net.n_outputs], "probabilities")
-        if link == "softmax":
+        if one_of_several:
             graph.node("ArgMax", z, axis=1, keepdims=0, name="label")
         elif net.n_outputs == 1:
             labels = graph.cast(graph.node("Greater", z, 0.0), np.int64)
             graph.node("Squeeze", labels, graph.constant("columns", np.array([1])), name="label")
         else:
             graph.cast(graph.node("Greater", z, 0.0), np.int64, name="label")
-        shape = [_ROWS] if link == "softmax" or net.n_outputs == 1 else [_ROWS, net.n_outputs]
+        shape = [_ROWS] if one_of_several or net.n_outputs == 1 else [_ROWS, net.n_outputs]
         graph.describe(graph.outputs, "label", np.int64, shape, "position of the class")
         return
     if task is None:
-        graph.node(_LINKS[link], z, name="y_pred")
+        graph.node(link.onnx, z, name="y_pred")
         graph.describe(graph.outputs, "y_pred", graph.dtype, [_ROWS, net.n_outputs], "means")
         return
-    response = graph.cast(graph.node(_LINKS[link], z), np.float64)
+    response = graph.cast(graph.node(link.onnx, z), np.float64)
     scaled = graph.node("Mul", response, graph.constant("target_scale", task.outputs.scale))
     graph.node("Add", scaled, graph.constant("target_mean", task.outputs.mean), name="y_pred")
     graph.describe(graph.outputs, "y_pred", np.float64, [_ROWS, net.n_outputs], "numbers in the units of the target")
-
-
-# -- functions of one value: p is the slope or alpha -----------------------------------------------------
-
-
-def _leaky_relu(graph: _Graph, z: str, p: float) -> str:
-    if graph.is_single:
-        return graph.node("LeakyRelu", z, alpha=p)
-    return graph.node("Where", graph.node("Greater", z, 0.0), z, graph.node("Mul", z, p))
-
-
-def _elu(graph: _Graph, z: str, p: float) -> str:
-    if graph.is_single:
-        return graph.node("Elu", z, alpha=p)
-    below = graph.node("Sub", graph.node("Exp", graph.node("Min", z, 0.0)), 1.0)
-    return graph.node("Add", graph.node("Relu", z), graph.node("Mul", below, p))
-
-
-def _softplus(graph: _Graph, z: str, p: float) -> str:
-    """max(z, 0) + log(1 + exp(-|z|)): as it is written in the standard, exp would overflow."""
-    tail = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
-    return graph.node("Add", graph.node("Relu", z), graph.node("Log", graph.node("Add", tail, 1.0)))
-
-
-def _silu(graph: _Graph, z: str, p: float) -> str:
-    if graph.is_single:
-        return graph.node("Mul", z, graph.node("Sigmoid", z))
-    # Older versions of onnxruntime make one operation of the product above, and have it for float32 alone.
-    return graph.node("Div", z, graph.node("Add", graph.node("Exp", graph.node("Neg", z)), 1.0))
-
-
-def _gelu(graph: _Graph, z: str, p: float) -> str:
-    """z (1 + erf(z / sqrt 2)) / 2. The erf is float32's also for float64, as onnxruntime has no other."""
-    u = graph.node("Mul", z, math.sqrt(0.5))
-    erf = graph.node("Erf", u) if graph.is_single else graph.cast(graph.node("Erf", graph.cast(u, np.float32)), float)
-    return _half(graph, z, erf)
-
-
-def _gelu_tanh(graph: _Graph, z: str, p: float) -> str:
-    cube = graph.node("Mul", graph.node("Mul", z, z), z)
-    inner = graph.node("Add", z, graph.node("Mul", cube, 0.044715))
-    return _half(graph, z, graph.node("Tanh", graph.node("Mul", inner, math.sqrt(2 / math.pi))))
-
-
-def _half(graph: _Graph, z: str, s: str) -> str:
-    """z (1 + s) / 2."""
-    return graph.node("Mul", z, graph.node("Mul", graph.node("Add", s, 1.0), 0.5))
-
-
-_ACTIVATIONS: dict[str, Callable[[_Graph, str, float], str]] = {
-    "identity": lambda graph, z, p: z,
-    "sigmoid": lambda graph, z, p: graph.node("Sigmoid", z),
-    "tanh": lambda graph, z, p: graph.node("Tanh", z),
-    "relu": lambda graph, z, p: graph.node("Relu", z),
-    "leaky_relu": _leaky_relu,
-    "elu": _elu,
-    "softplus": _softplus,
-    "silu": _silu,
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
-}
-_LINKS = {"identity": "Identity", "sigmoid": "Sigmoid", "softmax": "Softmax", "exp": "Exp"}

@@ -14,7 +14,6 @@ import numpy as np
 from .errors import InputError
 from .network import MLP
 
-_RELU_FAMILY = ("relu", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh")
 SCHEMES = ("glorot_uniform", "he_normal", "lecture")
 
 
@@ -96,8 +95,8 @@ def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: st
     rng : None (fresh entropy), an integer seed, or a `numpy.random.Generator`.
     dtype : float32 or float64. Numbers are drawn in float64 and then cast, so both start alike.
     scheme : the distribution of W (n_in, n_out); by default by the layer's activation:
-        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh, identity, softplus, the output
-        "he_normal"       N(0, 2 / n_in)                             relu, leaky_relu, elu, silu, gelu
+        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh and the like; the output
+        "he_normal"       N(0, 2 / n_in)                             relu, gelu and the like
         "lecture"         N(0, 1), as the lecture's code draws it    only when asked for
 
     Sources: Glorot and Bengio 2010, eq. 16; He et al. 2015, eq. 10.
@@ -106,10 +105,10 @@ def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: st
         raise InputError(f"scheme must be one of {', '.join(SCHEMES)} or None; got {scheme!r}")
     rng = np.random.default_rng(rng)
     params = Parameters.zeros(net, dtype)
-    by_layer = [a.name in _RELU_FAMILY for a in net.activations] + [False]
-    for weights, relu_like in zip(params.weights, by_layer, strict=True):
+    of_layers = [activation.record.scheme for activation in net.activations] + ["glorot_uniform"]
+    for weights, of_layer in zip(params.weights, of_layers, strict=True):
         n_in, n_out = weights.shape
-        chosen = scheme or ("he_normal" if relu_like else "glorot_uniform")
+        chosen = scheme or of_layer
         if chosen == "glorot_uniform":
             limit = math.sqrt(6.0 / (n_in + n_out))
             weights[...] = rng.uniform(-limit, limit, weights.shape)

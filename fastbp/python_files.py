@@ -30,15 +30,15 @@ def content(net: MLP, params: Parameters, task: Task | None) -> bytes:
             f"a .py file can hold parameters of at most 1 GiB; they take {params.vector.nbytes:,} bytes. "
             "Export to .onnx or .safetensors"
         )
-    used = [a.name for a in net.activations] + [net.loss_function.link]
+    used = [function.numpy for function in (*(a.record for a in net.activations), net.loss_function.record.link)]
+    imports = sorted({"base64", "csv", "sys"}.union(*(source.imports for source in used)))
     sections = [
-        _head(net, task, imports=["base64", "csv", *(["math"] if "gelu" in used else []), "sys"])
-        + _constants(net, params, task),
+        _head(net, task, imports) + _constants(net, params, task),
         _forward(net, task),
         _predict(net, task),
         _logits(net),
         _inputs(net, task),
-        *(_FUNCTIONS[name] for name in dict.fromkeys(used) if name in _FUNCTIONS),
+        *dict.fromkeys(source.definition for source in used if source.definition),
         _MAIN_WITH_NAMES if _is_named(task) else _MAIN,
         _DECODER if net.bias else _DECODER_WITHOUT_BIASES,
     ]
@@ -79,7 +79,7 @@ def _meaning(net: MLP, task: Task | None) -> tuple[str, str]:
         unit = ", in the units of the target" if task else ""
         return f"the predicted numbers, (N, {n}){unit}", f"what forward gives{', (N,)' if task and n == 1 else ''}"
     label = "of CLASSES" if task else "class, as a whole number"
-    if net.loss_function.link == "softmax":
+    if net.loss_function.couples_outputs:
         return f"probabilities of the classes, (N, {n})", f"the most probable {label}, (N,)"
     if n == 1:
         return "probabilities of class 1, (N, 1)", f"the more probable {label}, (N,)"
@@ -120,12 +120,12 @@ def _literal(values: list[Any]) -> str:
 
 
 def _forward(net: MLP, task: Task | None) -> str:
-    link = net.loss_function.link
-    response = {"identity": "logits(x)", "exp": "np.exp(logits(x))"}.get(link, f"{link}(logits(x))")
+    link = net.loss_function.record.link
+    response = link.numpy.expression.format(z="logits(x)")
     if task is not None and task.classes is None:
         response = f"{response}.astype(np.float64) * TARGET_SCALE + TARGET_MEAN"
     text = _meaning(net, task)[0]
-    if link == "identity" and task is None:
+    if link.is_identity and task is None:
         body = f"    return {response}\n"
     else:
         body = f'    with np.errstate(all="ignore"):\n        return {response}\n'
@@ -133,11 +133,11 @@ def _forward(net: MLP, task: Task | None) -> str:
 
 
 def _predict(net: MLP, task: Task | None) -> str:
-    n, link = net.n_outputs, net.loss_function.link
+    n, loss = net.n_outputs, net.loss_function
     column = "[:, 0]" if n == 1 else ""
-    if link == "softmax":
+    if loss.couples_outputs:
         answer = "logits(x).argmax(axis=1)"
-    elif link == "sigmoid":
+    elif loss.is_classification:
         answer = f"(logits(x) > 0).astype(np.int64){column}"
     else:
         answer = f"forward(x){column if task else ''}"
@@ -158,7 +158,7 @@ def _logits(net: MLP) -> str:
         z = f"a @ WEIGHTS[{i}]" + (f" + BIASES[{i}]" if net.bias else "")
         if i < len(net.activations):
             activation = net.activations[i]
-            value = _CALLS.get(activation.name, f"{activation.name}({{z}})").format(z=z, p=float(activation.parameter))
+            value = activation.record.numpy.expression.format(z=z, p=activation.parameter)
             lines.append(f"        a = {value}")
         else:
             lines.append(f"        return {z}")
@@ -193,59 +193,6 @@ def _is_named(task: Task | None) -> bool:
 
 # -- templates -------------------------------------------------------------------------------------------
 
-# Of a pre-activation z and its parameter p; the others are calls of the functions below.
-_CALLS = {
-    "identity": "{z}",
-    "tanh": "np.tanh({z})",
-    "relu": "np.maximum({z}, 0)",
-    "leaky_relu": "leaky_relu({z}, {p!r})",
-    "elu": "elu({z}, {p!r})",
-}
-_FUNCTIONS = {
-    "sigmoid": '''
-def sigmoid(z):
-    """1 / (1 + exp(-z)); an exp that overflows gives the right 0."""
-    return 1 / (1 + np.exp(-z))
-''',
-    "leaky_relu": '''
-def leaky_relu(z, slope):
-    """z if z > 0 else slope z."""
-    return np.where(z > 0, z, slope * z)
-''',
-    "elu": '''
-def elu(z, alpha):
-    """z if z > 0 else alpha (exp(z) - 1)."""
-    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
-''',
-    "softplus": '''
-def softplus(z):
-    """log(1 + exp(z)), without overflow."""
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-''',
-    "silu": '''
-def silu(z):
-    """z / (1 + exp(-z)); an exp that overflows gives the right 0."""
-    return z / (1 + np.exp(-z))
-''',
-    "gelu": '''
-def gelu(z):
-    """z Phi(z), Phi the normal distribution: z erfc(-z / sqrt 2) / 2."""
-    u = z.astype(np.float64) * -math.sqrt(0.5)
-    erfc = np.array([math.erfc(value) for value in u.ravel()]).reshape(z.shape)
-    return (z * erfc / 2).astype(z.dtype)
-''',
-    "gelu_tanh": f'''
-def gelu_tanh(z):
-    """z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))) / 2."""
-    return z * ((1 + np.tanh({np.sqrt(2 / np.pi).item()!r} * (z + 0.044715 * z * z * z))) / 2)
-''',
-    "softmax": '''
-def softmax(z):
-    """exp(z) / sum exp(z) of each row, without overflow."""
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-''',
-}
 _DECODER = '''
 def decoded(text):
     """Weights (n_in, n_out) and biases (n_out,) of the layers."""

@@ -109,7 +109,7 @@ def _read_model(file: IO[bytes], n_bytes: int) -> tuple[MLP, Parameters, dict[st
         raise ValueError(f"its __metadata__ lacks {', '.join(missing)}")
     tensors = {name: _tensor(name, entry) for name, entry in header.items()}
     _check_offsets(tensors, n_bytes - data)
-    net = _network(json.loads(metadata["fastbp"]))
+    net = MLP.from_dict(json.loads(metadata["fastbp"]))
     dtype = _check_layers(net, metadata["dtype"], tensors)
     text = json.loads(metadata["text"])
 
@@ -182,17 +182,6 @@ def _check_offsets(tensors: Mapping[str, _Tensor], n_data: int) -> None:
         at = tensor.end
     if at != n_data:
         raise ValueError(f"its tensors take {at} bytes of data; there are {n_data}")
-
-
-def _network(values: Any) -> MLP:
-    """The network that `MLP.to_dict` described; its functions must have finite numbers as parameters."""
-    net = MLP.from_dict(values)
-    for function in (*net.activations, net.loss_function):
-        if type(function.parameter) not in (int, float) or not math.isfinite(function.parameter):
-            raise ValueError(
-                f"the parameter of {function.name} must be a finite number; it is {_short(function.parameter)}"
-            )
-    return net
 
 
 def _check_layers(net: MLP, dtype_name: str, tensors: Mapping[str, _Tensor]) -> np.dtype:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, backprop, csr, functions, reference
+from . import arrays, backprop, csr, reference
 from .activations import Activation
 from .csr import CSR
 from .errors import InputError
@@ -153,7 +153,7 @@ class Objective:
 
     def _check_squares(self) -> None:
         loss = self.net.loss_function
-        if loss.name != "squared_error":
+        if not loss.record.is_squares:
             raise InputError(
                 f"residuals and jacobian are those of squared_error; the network has {loss}. Use minimize with the "
                 "objective itself, or MLP(..., loss='squared_error')"
@@ -168,7 +168,5 @@ class Objective:
 
 def _activated(activation: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """a(z) and a'(z)."""
-    if activation.is_custom:
-        return functions.apply(activation.value, z), functions.apply(activation.derivative, z)
-    a, slope = reference.ACTIVATIONS[activation.name](z, activation.parameter)
+    a, slope = activation.evaluate(z)
     return a, slope()

@@ -98,12 +98,4 @@ def config(args: argparse.Namespace) -> int:
 
 def random_targets(net: MLP, n_rows: int, rng: np.random.Generator) -> np.ndarray:
     """Random targets that the loss can take."""
-    shape = (n_rows, net.n_outputs)
-    match net.loss_function.name:
-        case "cross_entropy":
-            return rng.integers(net.n_outputs, size=n_rows)
-        case "binary_cross_entropy":
-            return rng.integers(2, size=shape).astype(float)
-        case "poisson":
-            return rng.poisson(1.5, shape).astype(float)
-    return rng.standard_normal(shape)
+    return net.loss_function.record.targets.draw(rng, n_rows, net.n_outputs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, metrics, tables
+from . import arrays, losses, metrics, tables
 from .csv_files import with_values
 from .data import Standardise, encode_labels, encode_with
 from .errors import DataError, ModelError
@@ -19,7 +19,6 @@ from .parameters import Parameters
 from .tables import Table, as_float
 
 MAX_CLASSES = 20  # whole numbers with more values than this are taken for quantities
-_CLASSIFICATION = ("binary_cross_entropy", "cross_entropy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +114,16 @@ def make_task(table: Table, loss: str, rows: np.ndarray | None = None, inputs: S
     """
     rows = slice(None) if rows is None else rows
     inputs = inputs or Standardise.fit(table.x[rows])
-    if loss in _CLASSIFICATION:
+    if losses.named(loss).is_classification:
         return Task(table.names, table.target_name, inputs, _classes(table, loss), None, loss)
     numbers = _as_columns(table.target_numbers())
-    if loss == "poisson":
-        negative = np.flatnonzero((numbers < 0).any(axis=1))
+    targets = losses.named(loss).record.targets
+    if targets.are_counts:
+        negative = np.flatnonzero((numbers < targets.low).any(axis=1))
         if len(negative):
             row = int(negative[0])
             raise DataError(
-                f"{table.where(row)}: the target of poisson must be a count >= 0; got {numbers[row].min():g}"
+                f"{table.where(row)}: the target of {loss} must be a count >= 0; got {numbers[row].min():g}"
             )
         outputs = Standardise(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
     else:
@@ -133,7 +133,7 @@ def make_task(table: Table, loss: str, rows: np.ndarray | None = None, inputs: S
 
 def codes_of(table: Table, loss: str) -> np.ndarray | None:
     """The classes of the rows as numbers, None where the loss is not one of classes."""
-    return encode_with(_classes(table, loss), table.target, table) if loss in _CLASSIFICATION else None
+    return encode_with(_classes(table, loss), table.target, table) if losses.named(loss).is_classification else None
 
 
 def default_loss(table: Table) -> str:
@@ -159,14 +159,14 @@ def n_outputs(task: Task, loss: str) -> int:
     """How many outputs the network needs."""
     if task.classes is None:
         return len(task.outputs.mean)
-    return 1 if loss == "binary_cross_entropy" else len(task.classes)
+    return len(task.classes) if losses.named(loss).couples_outputs else 1
 
 
 def _classes(table: Table, loss: str) -> np.ndarray:
     classes, _ = encode_labels(table.target, table)
-    if loss == "binary_cross_entropy" and len(classes) != 2:
+    if not losses.named(loss).couples_outputs and len(classes) != 2:
         raise DataError(
-            f"{table.source}: binary_cross_entropy needs a target with two classes; {table.target_name!r} has "
+            f"{table.source}: {loss} needs a target with two classes; {table.target_name!r} has "
             f"{len(classes)}: {tables.listed(classes.tolist())}. Use --loss cross_entropy"
         )
     return classes

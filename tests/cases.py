@@ -43,11 +43,11 @@ class Data(NamedTuple):
 
 
 ACTIVATIONS = (
-    *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh"),
+    *activations.NAMES,
     *(activations.leaky_relu(0.2), activations.leaky_relu(-0.5), activations.elu(0.7)),
 )
 LOSSES = (
-    *("binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"),
+    *losses.NAMES,
     *(losses.huber(0.3), losses.quantile(0.9)),
 )
 
@@ -64,7 +64,7 @@ _OUTPUTS = (1, 3, 1, 2, 1, 16, 1, 17, 1, 1, 2)
 
 
 def _case(body: tuple[int, ...], activation: Any, loss: Any, bias: bool, n_rows: int, n_outputs: int) -> Case:
-    is_classes = losses.named(loss).name == "cross_entropy"
+    is_classes = losses.named(loss).couples_outputs
     n_outputs = max(n_outputs, 2) if is_classes else n_outputs
     net = MLP((*body, n_outputs), activation=activation, loss=loss, bias=bias)
     return Case(net, n_rows, label_rows=is_classes and n_rows in (7, 63, 64))
@@ -157,18 +157,18 @@ def _draw_alive(case: Case, rng: np.random.Generator, sample_weight: np.ndarray)
 def _draw(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     n_rows, n_outputs = case.n_rows, case.net.n_outputs
     x = rng.standard_normal((n_rows, case.net.n_inputs))
-    name = case.net.loss_function.name
-    if name == "cross_entropy":
+    loss = case.net.loss_function
+    if loss.couples_outputs:
         if case.label_rows:
             return x, rng.dirichlet(np.ones(n_outputs), n_rows)
         return x, rng.integers(0, n_outputs, n_rows)
     shape = (n_rows,) if n_outputs == 1 and n_rows % 2 else (n_rows, n_outputs)
-    if name == "binary_cross_entropy":
+    if loss.is_classification:
         # Labels in one half of the rows, probabilities in the other.
         y = rng.uniform(size=shape)
         y[::2] = y[::2] > 0.5
         return x, y
-    return x, rng.poisson(1.5, shape).astype(float) if name == "poisson" else rng.standard_normal(shape)
+    return x, loss.record.targets.draw(rng, n_rows, n_outputs).reshape(shape)
 
 
 def _near_kink(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -176,10 +176,9 @@ def _near_kink(net: MLP, params: Parameters, x: np.ndarray, y: np.ndarray) -> np
     zs = reference.pre_activations(net, params, x)
     near = np.zeros(len(x), bool)
     for z, activation in zip(zs, net.activations, strict=False):
-        if activation.name in ("relu", "leaky_relu", "elu"):
-            near |= (np.abs(z) < MARGIN).any(axis=1)
+        for kink in activation.record.kinks:
+            near |= (np.abs(z - kink) < MARGIN).any(axis=1)
     loss = net.loss_function
-    if loss.name in ("absolute_error", "quantile", "huber"):
-        size = np.abs(zs[-1] - y.reshape(zs[-1].shape))
-        near |= (np.abs(size - (loss.parameter if loss.name == "huber" else 0.0)) < MARGIN).any(axis=1)
+    for kink in loss.record.kinks(loss.parameter):
+        near |= (np.abs(zs[-1] - y.reshape(zs[-1].shape) - kink) < MARGIN).any(axis=1)
     return near

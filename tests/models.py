@@ -9,7 +9,7 @@ from fastbp.parameters import initialise
 from fastbp.task import Task
 
 _ACTIVATIONS = (
-    *("identity", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softplus", "silu", "gelu", "gelu_tanh"),
+    *activations.NAMES,
     *(activations.leaky_relu(-0.5), activations.elu(0.7)),
 )
 _OUTPUTS = (

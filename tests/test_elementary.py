@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from fastbp import activations, losses, reference
+from fastbp import activations, elementary, losses, reference
 from fastbp.network import MLP
 from fastbp.parameters import Parameters
 
@@ -23,34 +23,47 @@ def complex_step(f, p, h=1e-30):
 # -- activations, losses, links: values and derivatives --------------------------------------------------
 
 
-def exact_activation(name, parameter):
-    """The formula of `fastbp.activations`, for mpmath."""
+FAR = (-1e4, -710.0, 710.0, 1e4)
+_RAMP, _STEP = (0, 0, 710, 1e4), (0, 0, 1, 1)  # of functions that are 0 far to the left, and z far to the right
+
+
+def exact_activations(p):
+    """Of each activation with the parameter p the formula in mpmath, and a(z) and a'(z) at FAR."""
     exp, log, tanh = mpmath.exp, mpmath.log, mpmath.tanh
     return {
-        "identity": lambda z: z,
-        "sigmoid": lambda z: 1 / (1 + exp(-z)),
-        "tanh": tanh,
-        "relu": lambda z: max(z, mpmath.mpf(0)),
-        "leaky_relu": lambda z: z if z > 0 else parameter * z,
-        "elu": lambda z: z if z > 0 else parameter * mpmath.expm1(z),
-        "softplus": lambda z: log(1 + exp(z)),
-        "silu": lambda z: z / (1 + exp(-z)),
-        "gelu": lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2,
-        "gelu_tanh": lambda z: z * (1 + tanh(mpmath.sqrt(2 / mpmath.pi) * (z + 0.044715 * z**3))) / 2,
-    }[name]
+        "identity": (lambda z: z, FAR, (1, 1, 1, 1)),
+        "sigmoid": (lambda z: 1 / (1 + exp(-z)), (0, 0, 1, 1), (0, 0, 0, 0)),
+        "tanh": (tanh, (-1, -1, 1, 1), (0, 0, 0, 0)),
+        "relu": (lambda z: max(z, mpmath.mpf(0)), _RAMP, _STEP),
+        "leaky_relu": (lambda z: z if z > 0 else p * z, (-1e4 * p, -710 * p, 710, 1e4), (p, p, 1, 1)),
+        "elu": (lambda z: z if z > 0 else p * mpmath.expm1(z), (-p, -p, 710, 1e4), _STEP),
+        "softplus": (lambda z: log(1 + exp(z)), _RAMP, _STEP),
+        "silu": (lambda z: z / (1 + exp(-z)), _RAMP, _STEP),
+        "gelu": (lambda z: z * mpmath.erfc(-z / mpmath.sqrt(2)) / 2, _RAMP, _STEP),
+        "gelu_tanh": (
+            lambda z: z * (1 + tanh(mpmath.sqrt(2 / mpmath.pi) * (z + 0.044715 * z**3))) / 2, _RAMP, _STEP,
+        ),
+    }  # fmt: skip
+
+
+def test_every_activation_and_loss_has_an_exact_formula():
+    """And none is left of those that are gone."""
+    assert list(exact_activations(0.0)) == list(activations.NAMES)
+    assert list(EXACT_LOSSES) == list(losses.NAMES)
 
 
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_activation_is_its_formula_and_its_derivative_that_of_complex_step(name):
     """a(z) is the formula to rounding in 60 digits, and a'(z) is Im a(z + ih)/h, from -37 to 37."""
-    parameter = activations.named(name).parameter
+    activation = activations.named(name)
     z = REAL_LINE[REAL_LINE != 0]
-    value, derivative = reference.ACTIVATIONS[name](z, parameter)
+    value, derivative = activation.evaluate(z)
+    formula, _, _ = exact_activations(activation.parameter)[name]
     with mpmath.workdps(60):
-        exact = np.array([float(exact_activation(name, parameter)(mpmath.mpf(v))) for v in z])
+        exact = np.array([float(formula(mpmath.mpf(v))) for v in z])
     rounding = 4 * EPS[np.float64] * np.maximum(np.abs(z), 1)
     assert (np.abs(value - exact) <= rounding).all()
-    stepped = complex_step(lambda v: reference.ACTIVATIONS[name](v, parameter)[0], z)
+    stepped = complex_step(lambda v: activation.evaluate(v)[0], z)
     assert (np.abs(derivative() - stepped) <= rounding).all()
 
 
@@ -71,11 +84,11 @@ def test_loss_is_its_formula_and_its_derivative_that_of_complex_step(loss):
     loss = losses.named(loss)
     rng = np.random.default_rng(0)
     z, y = rng.normal(0.0, 2.0, (50, 3)), rng.dirichlet(np.ones(3), 50)
-    value, derivative = reference.LOSSES[loss.name](y, z, loss.parameter)
+    value, derivative = loss.evaluate(y, z)
     assert value == pytest.approx(EXACT_LOSSES[loss.name](y, z, loss.parameter), rel=1e-13, abs=1e-15)
     for k in range(3):
         step = np.eye(3)[k] * 1e-30j
-        stepped = reference.LOSSES[loss.name](y, z + step, loss.parameter)[0].sum(axis=1).imag / 1e-30
+        stepped = loss.evaluate(y, z + step)[0].sum(axis=1).imag / 1e-30
         assert derivative()[:, k] == pytest.approx(stepped, rel=1e-14, abs=1e-15)
 
 
@@ -87,10 +100,10 @@ def test_normal_distribution_function_is_right_in_both_tails():
         pdf = np.array([float(mpmath.npdf(mpmath.mpf(v))) for v in z])
     # exp(-z^2/2) alone turns the rounding of z^2/2 into a relative error of that size.
     allowed = 2e-15 + EPS[np.float64] * z * z
-    assert (np.abs(reference.normal_cdf(z) - cdf) <= allowed * cdf).all()
-    assert (np.abs(reference.normal_pdf(z) - pdf) <= allowed * pdf).all()
+    assert (np.abs(elementary.normal_cdf(z) - cdf) <= allowed * cdf).all()
+    assert (np.abs(elementary.normal_pdf(z) - pdf) <= allowed * pdf).all()
     # With h = 1e-30 the imaginary part would underflow in the tails; 1e-9 costs z^2 h^2 / 6.
-    stepped = complex_step(reference.normal_cdf, z, h=1e-9)
+    stepped = complex_step(elementary.normal_cdf, z, h=1e-9)
     assert (np.abs(stepped - pdf) <= allowed * pdf).all()
 
 
@@ -102,9 +115,9 @@ def test_normal_distribution_function_is_right_in_both_tails():
 def test_activation_derivative_at_its_kink(activation, derivative):
     """At exactly 0 the derivative is the one from the left, in a'(0) and by complex step."""
     activation = activations.named(activation)
-    value, slope = reference.ACTIVATIONS[activation.name](np.zeros(1), activation.parameter)
+    value, slope = activation.evaluate(np.zeros(1))
     assert (value, slope()) == (0.0, derivative)
-    stepped = complex_step(lambda z: reference.ACTIVATIONS[activation.name](z, activation.parameter)[0], np.zeros(1))
+    stepped = complex_step(lambda z: activation.evaluate(z)[0], np.zeros(1))
     assert stepped == pytest.approx(derivative, rel=EPS[np.float64])
 
 
@@ -113,9 +126,9 @@ def test_loss_derivative_at_its_kink(loss):
     """Where the prediction meets y exactly, loss and derivative are 0, by complex step too."""
     loss = losses.named(loss)
     y = np.full((1, 1), 0.75)
-    value, slope = reference.LOSSES[loss.name](y, y, loss.parameter)
+    value, slope = loss.evaluate(y, y)
     assert (value.item(), slope().item()) == (0.0, 0.0)
-    assert complex_step(lambda z: reference.LOSSES[loss.name](y, z, loss.parameter)[0], y).item() == 0.0
+    assert complex_step(lambda z: loss.evaluate(y, z)[0], y).item() == 0.0
 
 
 def test_l1_derivative_of_a_zero_weight_is_zero():
@@ -190,19 +203,12 @@ def test_regression_losses_of_far_predictions(z, loss, dtype):
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_activations_of_far_inputs_are_finite_and_at_their_limits(name, dtype):
     """At +-710 and +-1e4 value and derivative are the limits, without a warning, for real and complex z."""
-    parameter = activations.named(name).parameter
-    z = np.array([-1e4, -710.0, 710.0, 1e4], dtype)
-    limits = {
-        "sigmoid": ([0, 0, 1, 1], [0, 0, 0, 0]),
-        "tanh": ([-1, -1, 1, 1], [0, 0, 0, 0]),
-        "identity": (z, [1, 1, 1, 1]),
-        "leaky_relu": ([-100, -7.1, 710, 1e4], [0.01, 0.01, 1, 1]),
-        "elu": ([-1, -1, 710, 1e4], [0, 0, 1, 1]),
-    }
-    value_limit, slope_limit = limits.get(name, ([0, 0, 710, 1e4], [0, 0, 1, 1]))
-    value, slope = reference.ACTIVATIONS[name](z, parameter)
+    activation = activations.named(name)
+    z = np.array(FAR, dtype)
+    _, value_limit, slope_limit = exact_activations(activation.parameter)[name]
+    value, slope = activation.evaluate(z)
     assert value.dtype == slope().dtype == dtype
     assert value == pytest.approx(np.array(value_limit, dtype), rel=1e-6, abs=1e-12)
     assert slope() == pytest.approx(np.array(slope_limit, dtype), rel=1e-6, abs=1e-12)
-    stepped = complex_step(lambda v: reference.ACTIVATIONS[name](v, parameter)[0], z.astype(np.float64))
+    stepped = complex_step(lambda v: activation.evaluate(v)[0], z.astype(np.float64))
     assert stepped == pytest.approx(np.array(slope_limit), rel=1e-6, abs=1e-12)

@@ -8,11 +8,11 @@ import pytest
 from test_graph import ACTIVATIONS, LOSSES, some
 
 import fastbp
-from fastbp import activations, formulas, graph, graph_text, losses
+from fastbp import activations, elementary, formulas, graph, graph_text, losses
 
 FUNCTIONS = {
     "exp": np.exp, "log": np.log, "tanh": np.tanh, "sqrt": np.sqrt, "pi": np.pi, "sign": np.sign,
-    "max": np.maximum, "min": np.minimum, "sigmoid": fastbp.reference.sigma, "erf": np.vectorize(math.erf),
+    "max": np.maximum, "min": np.minimum, "sigmoid": elementary.sigma, "erf": np.vectorize(math.erf),
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_formulas_of_activations(activation):
     z = np.linspace(-3, 3, 31)
     activation = activations.named(activation)
     value, derivative = formulas.of_activation(activation, "z", "a")
-    a, slope = fastbp.reference.ACTIVATIONS[activation.name](z, activation.parameter)
+    a, slope = activation.evaluate(z)
     defined = formulas.definitions([activation])
     np.testing.assert_allclose(evaluated(value, {"z": z}, defined) + 0 * z, a, rtol=1e-12, atol=1e-12)
     got = evaluated(derivative, {"z": z, "a": a}, defined)
@@ -51,8 +51,8 @@ def test_formulas_of_losses(loss):
     """Read as NumPy: dl/dy_hat times the link's derivative is dl/dz, which `both` says, too."""
     loss = losses.named(loss)
     z, y = np.linspace(-2, 2, 21), np.linspace(0, 1, 21) ** 2
-    y_hat = fastbp.reference.LINKS[loss.link](z)
-    value, slope = fastbp.reference.LOSSES[loss.name](y, z, loss.parameter)
+    y_hat = loss.response(z)
+    value, slope = loss.evaluate(y, z)
     parts, given = formulas.of_loss(loss, "z"), ({"y": y, "y_hat": y_hat, "z": z}, formulas.definitions([loss]))
     np.testing.assert_allclose(evaluated(parts.value, *given), value, rtol=1e-12)
     np.testing.assert_allclose(evaluated(parts.link, *given), y_hat, rtol=1e-12)

@@ -15,7 +15,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     *(
         "errors",
+        "elementary",
         "functions",
+        "records",
+        "activation_records",
+        "link_records",
+        "loss_records",
         "activations",
         "losses",
         "formulas",

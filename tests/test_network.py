@@ -128,10 +128,9 @@ def test_the_loss_names_the_link(name):
     assert loss.is_classification == name.endswith("cross_entropy")
 
 
-@pytest.mark.parametrize(("module", "n_values"), [(activations, 10), (losses, 7)], ids=["activations", "losses"])
-def test_every_name_has_a_value_and_a_code(module, n_values):
+@pytest.mark.parametrize("module", [activations, losses], ids=["activations", "losses"])
+def test_every_name_has_a_value_and_a_code(module):
     """`activations.relu()` is what the name "relu" means, and codes count from 0."""
-    assert len(module.NAMES) == n_values
     for code, name in enumerate(module.NAMES):
         value = getattr(module, name)()
         assert module.named(name) == value
@@ -151,8 +150,7 @@ def test_a_network_is_described_without_numba():
 
 # -- refusals -------------------------------------------------------------------------------------------
 
-ACTIVATION_NAMES = "identity, sigmoid, tanh, relu, leaky_relu, elu, softplus, silu, gelu, gelu_tanh"
-LOSS_NAMES = "binary_cross_entropy, cross_entropy, squared_error, absolute_error, huber, quantile, poisson"
+ACTIVATION_NAMES, LOSS_NAMES = ", ".join(activations.NAMES), ", ".join(losses.NAMES)
 
 
 @pytest.mark.parametrize(
@@ -181,17 +179,12 @@ def test_layer_sizes_must_be_positive_integers(layer_sizes):
             f"activation must be one of {ACTIVATION_NAMES} or a value from fastbp.activations; got None",
         ),
         (
-            {"activation": activations.Activation("swish")},
-            f"unknown activation 'swish'; known are {ACTIVATION_NAMES}",
-        ),
-        (
             {"activation": ["relu"] * 3},
             "activation must be one value or one for each of the 2 hidden layers; got 3. "
             "The output needs none: the loss names its link",
         ),
         ({"loss": "mse"}, f"loss must be one of {LOSS_NAMES} or a value from fastbp.losses; got 'mse'"),
         ({"loss": None}, f"loss must be one of {LOSS_NAMES} or a value from fastbp.losses; got None"),
-        ({"loss": losses.Loss("mse")}, f"unknown loss 'mse'; known are {LOSS_NAMES}"),
         (
             {"loss": "cross_entropy"},
             "cross_entropy needs at least two outputs, one per class; got layer_sizes ending in 1. "

@@ -30,7 +30,7 @@ def run(path, x):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", NETWORKS)
 def test_predictions_are_those_of_the_network(case, dtype, tmp_path):
-    """y_pred is forward, and label is predict: to 1e-5 in float32, 1e-12 in float64 (gelu: 1e-6, see `_gelu`)."""
+    """y_pred is forward, and label is predict: to 1e-5 in float32, 1e-12 in float64 (gelu: 1e-6, see its record)."""
     net, path = NETWORKS[case], tmp_path / "m.onnx"
     params, x = make_params(net, dtype), make_rows(net).astype(dtype)
     exporting.export(path, net, params)

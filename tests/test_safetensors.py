@@ -237,11 +237,11 @@ LIES = {
     ),
     "endless parameter": (
         metadata(fastbp=NET | {"activation": [["elu", float("inf")]]}),
-        "the parameter of elu must be a finite number; it is inf",
+        "alpha of elu must be a finite number; got inf",
     ),
     "parameter of text": (
         metadata(fastbp=NET | {"activation": [["elu", "__import__"]]}),
-        "the parameter of elu must be a finite number; it is '__import__'",
+        "alpha of elu must be a finite number; got '__import__'",
     ),
     "no meta": (metadata(meta=[1]), "its meta must be a dict"),
     "deep meta": (metadata(meta=DEEP.decode()), "maximum recursion depth exceeded"),

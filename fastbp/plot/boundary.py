@@ -90,7 +90,7 @@ def can_be_drawn(net: MLP, plane: Any = None) -> bool:
 def _check_classifier(net: MLP, plane: Any) -> int:
     """The number of classes; InputError for a network without a boundary in a plane."""
     loss = net.loss_function
-    if not loss.is_classification or (loss.link == "sigmoid" and net.n_outputs != 1):
+    if not (loss.couples_outputs or (loss.is_classification and net.n_outputs == 1)):
         raise InputError(f"a decision boundary is drawn for a classifier; got {net}")
     if net.n_inputs == 1:
         raise InputError(f"a decision boundary is drawn in a plane, of two inputs or more; got {net}")
@@ -99,7 +99,7 @@ def _check_classifier(net: MLP, plane: Any) -> int:
             f"a decision boundary is drawn in a plane: of {net.n_inputs} inputs, plane=(i, j) chooses two, and "
             f"plane='pca' those directions in which they vary most; got {net}"
         )
-    return net.n_outputs if loss.link == "softmax" else 2
+    return net.n_outputs if loss.couples_outputs else 2
 
 
 def _view(x: np.ndarray, plane: Any, names: Sequence[str]) -> _View:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference, schedules
+from ..activations import Activation
 from ..errors import InputError
 from ..network import MLP
 from ..parameters import Parameters, check_params
@@ -18,7 +19,6 @@ from . import boundary, style
 _MAX_LINES = 400
 _MAX_IMAGES = 64
 _MAX_VALUES = 200_000
-_BOUNDS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 _SATURATED = 0.05  # of the range, from either end
 
 
@@ -111,9 +111,9 @@ def activation_histograms(
     ax = style.new_axes(6.4, 4.2) if ax is None else ax
     for k, (activation, look) in enumerate(zip(net.activations, style.line_styles(len(net.activations)), strict=True)):
         a = layers[k + 1].a_in.ravel()
-        counts, edges = np.histogram(a[np.isfinite(a)], bins=bins, range=_BOUNDS.get(activation.name))
+        counts, edges = np.histogram(a[np.isfinite(a)], bins=bins, range=activation.record.bounds)
         name = "h" if len(net.activations) == 1 else f"h{k + 1}"  # as in a graph
-        label = f"{name}, {style.plain(activation)}{_note(activation.name, a)}"
+        label = f"{name}, {style.plain(activation)}{_note(activation, a)}"
         ax.stairs(counts / a.size, edges, linewidth=1.6, label=label, **look)
     ax.set(xlabel="value after the activation", ylabel="share", title=style.plain(title or ""))
     ax.set_ylim(bottom=0)
@@ -122,15 +122,15 @@ def activation_histograms(
     return ax
 
 
-def _note(name: str, a: np.ndarray) -> str:
+def _note(activation: Activation, a: np.ndarray) -> str:
     finite = np.mean(np.isfinite(a))
     if finite < 1:
         return f": {1 - finite:.0%} not finite"
-    if name in _BOUNDS:
-        low, high = _BOUNDS[name]
+    if activation.record.bounds is not None:
+        low, high = activation.record.bounds
         edge = _SATURATED * (high - low)
         return f": {np.mean((a < low + edge) | (a > high - edge)):.0%} saturated"
-    return f": {np.mean(a == 0):.0%} zero" if name == "relu" else ""
+    return f": {np.mean(a == 0):.0%} zero" if activation.record.is_rectifier else ""
 
 
 def gradient_flow(

@@ -28,9 +28,9 @@ from ..simd.vector import GROUP_REGISTERS as ROWS_OF_GROUP
 from . import scalar
 
 # Codes as globals, so that the compiler sees constants.
-RELU, SIGMOID = map(activations.NAMES.index, ("relu", "sigmoid"))
-BINARY_CROSS_ENTROPY, CROSS_ENTROPY = map(losses.NAMES.index, ("binary_cross_entropy", "cross_entropy"))
-POISSON = losses.NAMES.index("poisson")
+RELU, SIGMOID = activations.relu().code, activations.sigmoid().code
+BINARY_CROSS_ENTROPY, CROSS_ENTROPY = losses.binary_cross_entropy().code, losses.cross_entropy().code
+POISSON = losses.poisson().code
 CUSTOM, CUSTOM_LOSS = activations.CUSTOM, losses.CUSTOM
 PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
 
@@ -56,8 +56,9 @@ def activate(code, parameter, a, rows, slopes_at, has_slopes):
 # -- losses ----------------------------------------------------------------------------------------------------------
 
 
-# (l(y, z), dl/dz) of the loss with a code, of every one but cross_entropy: loss(code, z, y, parameter).
-loss = choice([getattr(scalar, name, scalar.pullback) for name in (*losses.NAMES, "pullback", "custom")])
+# (l(y, z), dl/dz) of the loss with a code, but of those that couple outputs: loss(code, z, y, parameter).
+_of_one = [scalar.pullback if losses.Loss(name).couples_outputs else getattr(scalar, name) for name in losses.NAMES]
+loss = choice([*_of_one, scalar.pullback, scalar.custom])
 
 
 @kernel
