@@ -73,7 +73,7 @@ def streamed(n_threads: int) -> np.ndarray:
         files = Path(folder) / "x.npy", Path(folder) / "y.npy"
         for file, array in zip(files, (x, y), strict=True):
             np.save(file, array)
-        return fastbp.train(net, params, fastbp.datasets.Npy(*files), n_threads=n_threads, **options).params.vector
+        return fastbp.train(net, params, fastbp.data.Npy(*files), n_threads=n_threads, **options).params.vector
 
 
 def resumed(n_threads: int) -> np.ndarray:

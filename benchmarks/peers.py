@@ -2,7 +2,7 @@
 
 Each `prepare(net, given, n_threads)` returns a call without arguments that returns (loss, gradients): the gradients in
 the order of the parameter vector, as the peer's own arrays. All compute the mean loss over the batch. Those that take
-any network are in `fastbp.peers`.
+any network are in `fastbp.cli.peers`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
-from fastbp import peers
-from fastbp.peers import disagreement, flat
+from fastbp.cli import peers
+from fastbp.cli.peers import disagreement, flat
 
 from .cases import LECTURE_NET, NARROW_NET, TABULAR_NET, Case, Data, data
 
@@ -63,7 +63,7 @@ class Peer(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """A peer of `fastbp.peers` on a case's data; a value, because it is sent to the peer's process."""
+    """A peer of `fastbp.cli.peers` on a case's data; a value, because it is sent to the peer's process."""
 
     prepare: peers.Prepare
 
@@ -105,7 +105,7 @@ def _fastbp_relu(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
 
 def _fastbp_slot_a_thread(net: fastbp.MLP, given: Data, n_threads: int) -> Call:
     """What the same bits on any number of threads cost: sums for each thread, merged in their order, need no more."""
-    from fastbp import plan
+    from fastbp.engine import plan
 
     plan._slot_blocks = lambda net, n_blocks, *rule: -(-n_blocks // n_threads)
     return _fastbp(net, given, n_threads, workspace=fastbp.Workspace())

@@ -225,7 +225,7 @@ def result_of(prepare: Callable, arguments: tuple[Any, ...]) -> tuple[float, Any
 
 def first_call(prepare: Callable, arguments: tuple[Any, ...]) -> float:
     """Seconds of the first call in this process; what the call needs is imported before."""
-    import fastbp.backprop  # noqa: F401
+    import fastbp.engine.backprop  # noqa: F401
 
     call = prepare(*arguments)
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
-from fastbp.training import Training
+from fastbp.training.loop import Training
 
 from .processes import Job, UnavailableError
 
@@ -193,11 +193,11 @@ def accuracy() -> float:
 # -- data in files ---------------------------------------------------------------------------------------------
 
 
-def _files(folder: str) -> fastbp.datasets.Npy:
+def _files(folder: str) -> fastbp.data.Npy:
     x, y = _images(FILE_ROWS)
     np.save(f"{folder}/x.npy", x)
     np.save(f"{folder}/y.npy", y)
-    return fastbp.datasets.Npy(f"{folder}/x.npy", f"{folder}/y.npy")
+    return fastbp.data.Npy(f"{folder}/x.npy", f"{folder}/y.npy")
 
 
 def epoch(streamed: bool) -> Call:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays
+from .engine import inputs
 from .errors import InputError
-from .network import MLP
+from .model.network import MLP
+
+__all__ = ["accuracy", "balanced_accuracy", "f1", "mae", "r2", "rmse"]
 
 
 def accuracy(y: np.ndarray, y_pred: np.ndarray) -> float:
@@ -102,7 +104,7 @@ def direction(column: str) -> str | None:
 def as_metrics(metrics: Any, net: MLP) -> dict[str, Callable[..., float]]:
     """Functions by name; InputError for unknown ones, and for those that do not go with the network's loss."""
     is_one = isinstance(metrics, str) or callable(metrics)
-    if not (is_one or arrays.is_series(metrics)):
+    if not (is_one or inputs.is_series(metrics)):
         raise InputError(f'metrics must be names and functions, such as ["accuracy"]; got {metrics!r}')
     chosen = {}
     for metric in (metrics,) if is_one else metrics:

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .elementary import Array
 from .errors import InputError
-from .network import MLP
-from .parameters import Parameters
-from .records import Derivative
+from .model.elementary import Array
+from .model.network import MLP
+from .model.parameters import Parameters
+from .model.records import Derivative
 
 
 def logits(net: MLP, params: Parameters, x: Any) -> Array:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import activations, losses, reference
-from fastbp.network import MLP
-from fastbp.parameters import Parameters
+from fastbp import reference
+from fastbp.model import activations, losses
+from fastbp.model.network import MLP
+from fastbp.model.parameters import Parameters
 
 MARGIN = 1e-3
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from fastbp import activations, losses
+from fastbp import losses
 from fastbp.data import Standardise
-from fastbp.network import MLP
-from fastbp.parameters import initialise
-from fastbp.task import Task
+from fastbp.data.task import Task
+from fastbp.model import activations
+from fastbp.model.network import MLP
+from fastbp.model.parameters import initialise
 
 _ACTIVATIONS = (
     *activations.NAMES,

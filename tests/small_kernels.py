@@ -1,10 +1,10 @@
-"""Small functions of each kind that `fastbp._jit` makes, for its tests and for the processes they start."""
+"""Small functions of each kind that `fastbp.compiler.jit` makes, for its tests and for the processes they start."""
 
 import numba
 import numpy as np
 from numba import types
 
-from fastbp._jit import entry, intrinsic, kernel, prange
+from fastbp.compiler.jit import entry, intrinsic, kernel, prange
 
 FACTOR = 3.0
 

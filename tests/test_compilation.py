@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from cases import LECTURE, SMALL, make_data
-from processes import run
 
-from fastbp import _jit
+from fastbp.compiler import jit
+from tests.cases import LECTURE, SMALL, make_data
+from tests.processes import run
 
-pytestmark = pytest.mark.skipif(not _jit.COMPILED, reason="compilation is off")
+pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="compilation is off")
 
 
 def test_a_second_call_compiles_nothing():
@@ -16,7 +16,7 @@ def test_a_second_call_compiles_nothing():
         data = make_data(LECTURE[0], dtype)
         LECTURE[0].net.value_and_grad(data.params, data.x, data.y)
         LECTURE[0].net.forward(data.params, data.x)
-    before = _jit.n_compilations(), _jit.signatures_compiled()
+    before = jit.n_compilations(), jit.signatures_compiled()
     for case in SMALL:
         for dtype in (np.float32, np.float64):
             data = make_data(case, dtype)
@@ -35,7 +35,7 @@ def test_a_second_call_compiles_nothing():
     )
     for x in kinds:
         case.net.forward(data.params, x)
-    assert (_jit.n_compilations(), _jit.signatures_compiled()) == before
+    assert (jit.n_compilations(), jit.signatures_compiled()) == before
 
 
 def test_each_entry_has_one_signature():
@@ -66,7 +66,7 @@ def test_warmup_compiles_ahead(tmp_path):
     """After warmup() the first call compiles nothing; a second process compiles nothing at all."""
     source = """
 import numpy as np, fastbp
-from fastbp import _jit
+from fastbp.compiler import jit as _jit
 fastbp.warmup(np.float32)
 warm = _jit.n_compilations()
 net = fastbp.MLP((2, 3, 1))

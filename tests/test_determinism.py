@@ -2,19 +2,19 @@
 
 import numpy as np
 import pytest
-from cases import LECTURE, SMALL, Case, make_data
-from processes import need_layer, run
 
-from fastbp.network import MLP
+from fastbp.model.network import MLP
+from tests.cases import LECTURE, SMALL, Case, make_data
+from tests.processes import need_layer, run
 
 THREADS = (1, 2, 3, 4, 8)
 
 # In a process of its own, because NUMBA_NUM_THREADS counts when Numba is first imported.
 REPEATS = f"""
 import numpy as np, numba
-from fastbp.network import MLP
-import fastbp.backprop, fastbp.plan
-fastbp.plan.SERIAL_BELOW = 0
+from fastbp.model.network import MLP
+import fastbp.engine.backprop, fastbp.engine.plan
+fastbp.engine.plan.SERIAL_BELOW = 0
 rng = np.random.default_rng(0)
 NETS = [
     MLP((2, 100, 1), bias=False),
@@ -59,10 +59,10 @@ def test_a_launch_may_end_after_any_block(case, monkeypatch):
     """Calls cut into launches of one block give the bits of a call in one launch."""
     data = make_data(Case(case.net, 1003, case.label_rows))
     wanted, wanted_grad = case.net.value_and_grad(data.params, data.x, data.y)
-    monkeypatch.setattr("fastbp.plan.LAUNCH", 1.0)
+    monkeypatch.setattr("fastbp.engine.plan.LAUNCH", 1.0)
     for n_threads in (1, 2):
-        monkeypatch.setattr("fastbp.plan.SERIAL_BELOW", 1e7 if n_threads == 1 else 0)
-        from fastbp.backprop import Workspace
+        monkeypatch.setattr("fastbp.engine.plan.SERIAL_BELOW", 1e7 if n_threads == 1 else 0)
+        from fastbp.engine.backprop import Workspace
 
         value, grad = case.net.value_and_grad(data.params, data.x, data.y, n_threads=n_threads, workspace=Workspace())
         assert value == wanted
@@ -119,7 +119,7 @@ def test_python_threads_and_forked_children_get_the_same_bits(layer):
 OTHER_CPU = """
 import numpy as np
 from cases import CASES, make_data
-from fastbp import _jit, reference
+from fastbp.compiler import jit as _jit; from fastbp import reference
 for case in CASES[::9]:
     for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-12)):
         data, exact = make_data(case, dtype), make_data(case)

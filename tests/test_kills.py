@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from processes import run, start
 
 import fastbp
-from fastbp.checkpoint import Checkpoints
 from fastbp.errors import CheckpointError
+from fastbp.training.checkpoint import Checkpoints
+from tests.processes import run, start
 
 NET = fastbp.MLP((3, 8, 4), activation="tanh", loss="cross_entropy")
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ X, Y = RNG.standard_normal((100, 3)), RNG.integers(4, size=100)
 
 HOLD = """
 import sys, time
-from fastbp.checkpoint import Checkpoints
+from fastbp.training.checkpoint import Checkpoints
 with Checkpoints(sys.argv[1] if len(sys.argv) > 1 else {folder!r}):
     print("held", flush=True)
     time.sleep(60)
@@ -82,7 +82,7 @@ KILLS = (
     TRAINING.format(every=0.01)
     + """
 import os, random, signal, time, warnings
-from fastbp.checkpoint import Checkpoints
+from fastbp.training.checkpoint import Checkpoints
 warnings.simplefilter("error")
 folder, n_kills = sys.argv[1], int(sys.argv[2])
 train(epochs=1)

@@ -1,7 +1,10 @@
-"""The shape of the package: one direction of imports, one door to Numba, short files, public names that exist."""
+"""The shape of the package: rooms with one direction of imports, one door to Numba, public names that exist."""
 
 import ast
+import importlib
 import re
+import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,142 +12,137 @@ import pytest
 import fastbp
 
 PACKAGE = Path(fastbp.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
 
-# A module may import what stands above it, never below.
-ORDER = [
-    *(
-        "errors",
-        "elementary",
-        "functions",
-        "records",
-        "activation_records",
-        "link_records",
-        "loss_records",
-        "activations",
-        "losses",
-        "formulas",
-        "arrays",
-        "csr",
-        "network",
-        "parameters",
-        "reference",
-    ),
-    *("files", "tables", "csv_files", "array_files", "parquet_files", "data", "datasets", "saving"),
-    *("_cache", "_cpu", "_linking", "_threads", "_jit", "config"),
-    *(
-        "kernels.fields",
-        "kernels.addresses",
-        "kernels.vector",
-        "kernels.operations",
-        "kernels.simd",
-        "kernels.across",
-        "kernels.power",
-    ),
-    *("kernels.tile", "kernels.scalar", "kernels.elementwise"),
-    *(
-        "kernels.gemm",
-        "kernels.order",
-        "kernels.dropout",
-        "kernels.rules",
-        "kernels.update",
-        "kernels.custom",
-        "kernels.sparse",
-        "kernels.calls",
-        "kernels.strips",
-        "kernels.outputs",
-        "kernels.few",
-        "kernels.tiles",
-        "kernels.sums",
-        "kernels.lanes",
-    ),
-    *("kernels.blocks", "kernels.reduction", "kernels.fused", "kernels.descent", "kernels.machine"),
-    *("memory", "plan", "workspace", "backprop", "gradcheck"),
-    *("schedules", "optimizers", "scipy_objective", "optim", "descent", "feeding", "classifier"),
-    *("metrics", "options", "history", "callbacks", "checkpoint", "interrupts", "training", "task"),
-    *("safetensors_files", "onnx_files", "python_files", "exporting"),
-    "peers",
-    *("graph_text", "graph"),
-    *("plot.style", "plot.boundary", "plot.curves", "plot.graphs", "plot.layers", "plot.scores", "plot.animation"),
-    *(
-        "plot",
-        "live",
-        "runs",
-        "streaming",
-        "preparing",
-        "progress",
-        "config_file",
-        "train_command",
-        "small_commands",
-        "graph_command",
-        "bench",
-        "cli",
-    ),
-]
-# The methods of a network are calls of modules below it, imported on first use: `network._late`.
-MAY_NOT_IMPORT_NUMBA = [m for m in ORDER if not m.startswith(("_jit", "_cpu", "_linking", "_threads", "kernels"))]
+# A room may import from those after it, never from one before it.
+ROOMS = (
+    *("cli", "lecture", "plot", "sklearn", "graph", "training", "formats", "data", "metrics", "optim"),
+    *("engine", "kernels", "compiler", "reference", "model", "files", "errors"),
+)
+# A network's methods call the engine, loaded on first use: the only import that goes up.
+LAZY = ("model.network", "engine.backprop")
+FACES = {"activations": "model", "losses": "model", "callbacks": "training"}
+PUBLIC = {
+    *("activations", "callbacks", "data", "errors", "graph", "lecture", "losses", "metrics", "optim", "plot"),
+    "reference",
+}
+ENTRANCES = {"", "__main__"}
+NUMBA = {"compiler", "kernels"}
 
 
-def module_name(path):
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def name_of(path):
+    """`room.module` of a file; of a package, its own name."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
-def imports_of(path):
-    """Modules of the package that a file imports anywhere, at the top or in a function; TYPE_CHECKING left out."""
-    tree = ast.parse(path.read_text())
-    package = module_name(path).split(".")[:-1] if path.name != "__init__.py" else [module_name(path)]
-    hidden = {
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def room_of(module):
+    first = module.partition(".")[0]
+    return FACES.get(first, first)
+
+
+def statements(module):
+    """The imports of a module anywhere in it, those for type checkers left out."""
+    unread = {
         id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level and id(node) not in hidden:
-            base = package[: len(package) - (node.level - 1)] if package else []
-            stem = [*base, *(node.module.split(".") if node.module else [])]
+    return [n for n in ast.walk(TREES[module]) if isinstance(n, ast.Import | ast.ImportFrom) and id(n) not in unread]
+
+
+def imports_of(module):
+    """Modules of the package that a module imports; `from . import name` is a module's or the package's own name."""
+    here = module.split(".") if MODULES[module].name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in statements(module):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+            found |= {name.partition(".")[2] for name in names if name.partition(".")[0] == "fastbp"}
+        elif node.level or (node.module or "").partition(".")[0] == "fastbp":
+            base = here[: len(here) - node.level + 1] if node.level else []
+            inside = (node.module or "").split(".") if node.level else node.module.split(".")[1:]
+            source = ".".join(filter(None, [*base, *inside]))
             for alias in node.names:
-                whole = ".".join(filter(None, [*stem, alias.name]))
-                yield whole if (PACKAGE / (whole.replace(".", "/") + ".py")).exists() else ".".join(filter(None, stem))
+                whole = f"{source}.{alias.name}".lstrip(".")
+                found.add(whole if whole in MODULES else source)
+    return found - {"", module}
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_imports_go_one_way(path):
-    """What a module imports stands above it in ORDER."""
-    name = module_name(path)
-    if name in ("", "kernels", "__main__"):
-        return
-    assert name in ORDER, f"{name} has no place in ORDER"
-    for imported in imports_of(path):
-        if imported not in ("", "kernels"):
-            assert ORDER.index(imported) < ORDER.index(name), f"{name} imports {imported}"
+def outside_of(module):
+    """Libraries that a module imports."""
+    for node in statements(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif not node.level:
+            yield node.module.partition(".")[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=module_name)
-def test_one_door_to_numba(path):
-    """`njit` is called in _jit.py alone, and only it, its helper and the kernels import Numba at their top."""
-    text = path.read_text()
-    if module_name(path) != "_jit":
-        assert "njit" not in text
-    if module_name(path) in MAY_NOT_IMPORT_NUMBA:
-        top = [node for node in ast.parse(text).body if isinstance(node, ast.Import | ast.ImportFrom)]
-        names = [alias.name for node in top for alias in node.names] + [
-            getattr(node, "module", "") or "" for node in top
-        ]
-        assert not any(name.split(".")[0] in ("numba", "llvmlite", "matplotlib", "rich", "sklearn") for name in names)
+@pytest.mark.parametrize("module", [m for m in MODULES if m not in ENTRANCES])
+def test_imports_go_one_way(module):
+    """What a module imports is in its own room or in one after it."""
+    assert room_of(module) in ROOMS, f"{module} is in no room"
+    place = ROOMS.index(room_of(module))
+    upward = {m for m in imports_of(module) if (module, m) != LAZY and ROOMS.index(room_of(m)) < place}
+    assert not upward
 
 
-@pytest.mark.parametrize("path", [*FILES, *sorted(Path(__file__).parent.glob("*.py"))], ids=lambda path: path.name)
-def test_files_are_short(path):
-    """At most 400 lines; functions outside the kernels at most 60."""
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    if "kernels" not in path.parts:
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                documented = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
-                assert node.end_lineno - documented <= 60, node.name
+def test_the_lazy_import_is_there():
+    """The exception above is of use."""
+    assert LAZY[1] in imports_of(LAZY[0])
+
+
+def test_no_circles():
+    """No file imports itself by way of others."""
+    imports = {m: {i for i in imports_of(m) if (m, i) != LAZY} for m in MODULES if m not in ENTRANCES}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) not in NUMBA])
+def test_one_door_to_numba(module):
+    """Only the compiler and the kernels import Numba."""
+    assert not {"numba", "llvmlite"} & set(outside_of(module))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_extras_are_imported_when_used(module):
+    """NumPy and Numba are installed with the package; every other library is imported in the function that needs it."""
+    top = ast.Module([node for node in TREES[module].body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    names = {alias.name for node in top.body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in top.body if isinstance(node, ast.ImportFrom) and not node.level}
+    assert {name.partition(".")[0] for name in names} <= {"numpy", "numba", "llvmlite", *sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "compiler.jit"])
+def test_one_compiler(module):
+    """`njit` is called in `compiler.jit` alone."""
+    names = {node.id for node in ast.walk(TREES[module]) if isinstance(node, ast.Name)}
+    assert "njit" not in names | {node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute)}
+
+
+def test_few_modules_outside_the_rooms():
+    assert len(list(PACKAGE.glob("*.py"))) <= 11
+
+
+def test_public_modules():
+    """They are importable by exactly these paths, and each says what it offers."""
+    assert {name for name in fastbp.__all__ if isinstance(getattr(fastbp, name), type(ast))} == PUBLIC
+    for name in PUBLIC:
+        module = importlib.import_module(f"fastbp.{name}")
+        for offered in getattr(module, "__all__", ()):
+            assert hasattr(module, offered)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_faces_hold_no_code(face):
+    """A small public module is one import and __all__."""
+    assert [type(node) for node in TREES[face].body] == [ast.ImportFrom, ast.Assign]
 
 
 def test_public_names():
@@ -160,6 +158,11 @@ def test_public_names():
 def test_the_reference_has_every_public_name(name):
     """Each stands in docs/reference.rst, as a module, by itself or, as in `activations.Activation`, in its module."""
     reference = (PACKAGE.parent / "docs" / "reference.rst").read_text()
-    home = getattr(getattr(fastbp, name), "__module__", "").removeprefix("fastbp.")
-    whole = rf":: fastbp\.({home}\n   :members:\n|{name}\n)"
-    assert re.search(whole, reference)
+    documented = set(re.findall(r"auto\w+:: fastbp\.([\w.]+)", reference))
+    value = getattr(fastbp, name)
+    homes = {
+        module
+        for module in documented & PUBLIC
+        if getattr(importlib.import_module(f"fastbp.{module}"), name, None) is value
+    }
+    assert name in documented or homes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from fastbp.cli import main
+from fastbp.cli.main import main
 from fastbp.data import split
 
 # Name -> (loader, least held-out accuracy).

@@ -7,12 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CASES, LOSSES, MARGIN, SMALL, Case, make_data
 
-from fastbp import activations, losses, reference
+from fastbp import reference
 from fastbp.errors import InputError
-from fastbp.network import MLP
-from fastbp.parameters import Parameters
+from fastbp.model import activations, losses
+from fastbp.model.network import MLP
+from fastbp.model.parameters import Parameters
+from tests.cases import CASES, LOSSES, MARGIN, SMALL, Case, make_data
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 small_cases = pytest.mark.parametrize("case", SMALL, ids=lambda case: case.id)
@@ -313,8 +314,8 @@ def test_works_without_numba():
     program = (
         "import sys; sys.modules['numba'] = None\n"
         "import numpy as np\n"
-        "from fastbp import gradcheck, reference\n"
-        "from fastbp.network import MLP\n"
+        "from fastbp.engine import gradcheck; from fastbp import reference\n"
+        "from fastbp.model.network import MLP\n"
         "net = MLP((2, 3, 1), activation='gelu'); params = net.init(0)\n"
         "data = np.ones((4, 2)), np.ones(4)\n"
         "value, grad = reference.value_and_grad(net, params, *data)\n"

@@ -1,1 +1,1 @@
-"""Explicit-loop kernels. Kernels trust their arguments: every check is made at the door, in `fastbp.arrays`."""
+"""Explicit-loop kernels. Kernels trust their arguments: every check is made at the door, in `fastbp.engine.inputs`."""

@@ -23,7 +23,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from .._jit import UNCOMPILED, intrinsic, kernel
+from ..compiler.jit import UNCOMPILED, intrinsic, kernel
 from .simd.addresses import float64s_at, int64s_at, numbers_at
 from .simd.structure import structures_at
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import files, schedules
+from .. import files
 from ..errors import InputError
-from ..network import MLP
+from ..model.network import MLP
+from ..optim import schedules
 from . import boundary, curves, layers, style
 
 ENDINGS = (".gif", ".mp4")

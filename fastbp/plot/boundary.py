@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data import Standardise
+from ..data.reading import Standardise
 from ..errors import InputError
-from ..network import MLP
-from ..parameters import Parameters, check_params
+from ..model.network import MLP
+from ..model.parameters import Parameters, check_params
 from . import style
 
 MAX_POINTS = 2000  # that are drawn one by one; more are drawn as density

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import formulas, graph_text
-from ..graph import Graph, Node
+from ..graph import formulas
+from ..graph import text as graph_text
+from ..graph.trace import Graph, Node
 from . import style
 
 _COLUMN, _ROW = 2.25, 1.5  # inches between nodes

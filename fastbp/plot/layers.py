@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import reference, schedules
-from ..activations import Activation
+from .. import reference
 from ..errors import InputError
-from ..network import MLP
-from ..parameters import Parameters, check_params
+from ..model.activations import Activation
+from ..model.network import MLP
+from ..model.parameters import Parameters, check_params
+from ..optim import schedules
 from . import boundary, style
 
 _MAX_LINES = 400

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import arrays
+from ..engine import inputs
 from ..errors import InputError
 
 # Okabe and Ito (2008), Color Universal Design.
@@ -136,9 +136,9 @@ def extent(values: np.ndarray) -> float:
 def points(x: Any, n_inputs: int) -> np.ndarray:
     """Rows of inputs as a dense floating-point array (N, n_inputs), finite and at least one; InputError for others."""
     x = np.asarray(x.toarray() if hasattr(x, "toarray") else x)
-    x = arrays.as_inputs(x, n_inputs, x.dtype if x.dtype == np.float32 else np.dtype(np.float64))
-    if arrays.first_bad_row(x) is not None:
-        raise arrays.not_finite_error("x", x)
+    x = inputs.as_inputs(x, n_inputs, x.dtype if x.dtype == np.float32 else np.dtype(np.float64))
+    if inputs.first_bad_row(x) is not None:
+        raise inputs.not_finite_error("x", x)
     return x
 
 

@@ -7,12 +7,12 @@ import numba
 from llvmlite import ir
 from numba import types
 
-from ... import _jit
+from ...compiler import jit
 from ...errors import InputError
 from ..simd.vector import INDEX
 
 
-@_jit.intrinsic(twin=lambda address, *arguments: _jit.UNCOMPILED[address](*arguments))
+@jit.intrinsic(twin=lambda address, *arguments: jit.UNCOMPILED[address](*arguments))
 def call_custom(typing, address, a, at, b_at, n_rows, n, step):
     """The compiled pair at an address, on n_rows rows of n elements `step` apart at two places of one memory."""
 
@@ -59,17 +59,17 @@ def loss(function, slope, dtype):
 
 def _of_one(function):
     """To be called from a kernel; a function of NumPy's or of `math` needs one of Python's around it."""
-    return _jit.foreign(function if inspect.isfunction(function) else lambda z: function(z))
+    return jit.foreign(function if inspect.isfunction(function) else lambda z: function(z))
 
 
 def _of_two(function):
-    return _jit.foreign(function if inspect.isfunction(function) else lambda y, z: function(y, z))
+    return jit.foreign(function if inspect.isfunction(function) else lambda y, z: function(y, z))
 
 
 def _address(run, dtype, function):
     n = types.int64
     signature = n(types.CPointer(numba.from_dtype(dtype)), n, n, n, n, n)
-    entry = _jit.entry(signature, by_address=True, cached=False)(run)
+    entry = jit.entry(signature, by_address=True, cached=False)(run)
     try:
         address = entry.address()
     except Exception as error:  # the compiler's own, of many kinds

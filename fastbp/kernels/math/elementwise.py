@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from ... import activations, losses
-from ..._jit import kernel
+from ...compiler.jit import kernel
+from ...model import activations, losses
 from ..simd.across import all_finite, all_within, first, highest, register_totals, total
 from ..simd.formula import choice
 from ..simd.registers import (

@@ -1,6 +1,6 @@
 """The smaller and the larger of two whole numbers; Numba's own take longer to compile than most kernels."""
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 
 
 @kernel

@@ -20,16 +20,7 @@ from llvmlite import ir
 
 from ..simd.formula import operation
 from ..simd.registers import horner
-from ..simd.vector import (
-    HAS_SCALEF,
-    by_register,
-    call,
-    constant,
-    is_float32,
-    lanes,
-    llvm_integers,
-    register_of,
-)
+from ..simd.vector import HAS_SCALEF, by_register, call, constant, is_float32, lanes, llvm_integers, register_of
 
 # fmt: off
 # (2^f - 1) / f for |f| <= 1/64 and for |f| <= 1/32; the relative error of 2^f is 5.3e-8 and 7.0e-18.

@@ -5,7 +5,7 @@ Steele, Lea, Flood, Fast splittable pseudorandom number generators (2014), their
 
 import numpy as np
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

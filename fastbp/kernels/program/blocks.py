@@ -8,7 +8,7 @@ the blocks are kept after dZ, and then the weight gradients are shared out by un
 layer's dW, summed over the whole wave by one worker.
 """
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.elementwise import prefetch_rows
 from ..math.integers import smaller
 from ..simd.across import first as first_lanes

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
-from ..._jit import Entry, entry, kernel, prange
+from ...compiler.jit import Entry, entry, kernel, prange
 from ..simd.addresses import address_of
 from ..simd.registers import pointer
 from ..structures import BLOCKS, GRADIENT, INPUTS, PACK, UNITS, call_at, call_of, phase_at, plan_at, training_at

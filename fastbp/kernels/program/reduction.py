@@ -5,7 +5,7 @@ Accumulators are merged along a binary tree over their numbers; out = scale tota
 
 import numpy as np
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.integers import larger, smaller
 from ..simd.registers import load, register_size, store
 from ..structures import GRADIENT, block_losses_offset, layer_of

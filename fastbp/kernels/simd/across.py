@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from ..._jit import intrinsic
+from ...compiler.jit import intrinsic
 from .registers import twin_fma
 from .vector import (
     GROUP_REGISTERS,

@@ -17,7 +17,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
-from ..._jit import COMPILED, TWINS
+from ...compiler.jit import COMPILED, TWINS
 from .vector import INDEX, Vector, as_vector, constant
 
 

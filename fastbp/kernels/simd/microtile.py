@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-from ..._jit import intrinsic
+from ...compiler.jit import intrinsic
 from .vector import INDEX, VECTOR_BYTES, Vector, call, lanes, llvm_vector, load_at, splat_value, store_at, transposed
 
 WIDE, NARROW = ((8, 2), (16, 1)) if VECTOR_BYTES == 64 else ((4, 3), (8, 1))  # rows and registers

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numba import types
 
-from ... import _jit, _threads
+from ...compiler import jit, threads
 from . import registers, vector
 
 # Three groups of four registers: 12 sums that do not wait for each other, where pipes x latency is 8 to 10.
@@ -18,7 +18,7 @@ _LOOPS = 2_000_000
 _BYTES = 2**27  # more than a last-level cache holds
 
 
-@_jit.kernel
+@jit.kernel
 def _multiply_add(out, at, n_loops):
     """3 n_loops fused multiply-adds in every lane of a group of `out`, the sums in registers throughout."""
     # From memory, so that the compiler cannot know the values; three different sums, so that it cannot merge them.
@@ -36,7 +36,7 @@ def _multiply_add_on_threads(out, group, n_threads, n_loops):
         _multiply_add(registers.pointer(out), types.intp(i) * group, n_loops)
 
 
-@_jit.kernel
+@jit.kernel
 def _read(data, first, last, out, at):
     """Add up the groups of data[first:last]."""
     added = registers.splat_group(data, 0.0)
@@ -56,13 +56,13 @@ def _read_on_threads(data, out, group, n_threads):
 def multiply_adds(dtype: np.dtype, n_threads: int) -> Callable[[], float]:
     """A call that keeps n_threads cores at fused multiply-adds for some milliseconds; returns how many operations."""
     real, n = numba.from_dtype(dtype), types.int64
-    entry = _jit.entry(types.void(types.Array(real, 1, "C"), n, n, n), parallel=True)(_multiply_add_on_threads)
+    entry = jit.entry(types.void(types.Array(real, 1, "C"), n, n, n), parallel=True)(_multiply_add_on_threads)
     group = vector.GROUP_REGISTERS * vector.lanes(real)
     out = np.empty(n_threads * group, dtype)
 
     def call() -> float:
         out[:] = 1e-3
-        _threads.launch(entry, n_threads, out, group, n_threads, _LOOPS)
+        threads.launch(entry, n_threads, out, group, n_threads, _LOOPS)
         return 2.0 * _STRIPS * _LOOPS * out.size
 
     return call
@@ -72,12 +72,12 @@ def multiply_adds(dtype: np.dtype, n_threads: int) -> Callable[[], float]:
 def reads(n_threads: int) -> Callable[[], float]:
     """A call that reads memory on n_threads cores; returns how many bytes."""
     array, n = types.Array(types.float32, 1, "C"), types.int64
-    entry = _jit.entry(types.void(array, array, n, n), parallel=True)(_read_on_threads)
+    entry = jit.entry(types.void(array, array, n, n), parallel=True)(_read_on_threads)
     group = vector.GROUP_REGISTERS * vector.lanes(np.dtype(np.float32))
     data, out = np.ones(_BYTES // 4, np.float32), np.empty(n_threads * group, np.float32)
 
     def call() -> float:
-        _threads.launch(entry, n_threads, data, out, group, n_threads)
+        threads.launch(entry, n_threads, data, out, group, n_threads)
         return float(data.nbytes)
 
     return call

@@ -34,7 +34,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from ..._jit import intrinsic
+from ...compiler.jit import intrinsic
 from .formula import operation
 from .vector import (
     GROUP_REGISTERS,

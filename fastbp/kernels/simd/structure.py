@@ -14,7 +14,7 @@ from numba import types
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import lower_getattr_generic, lower_setattr_generic, models, register_model
 
-from ..._jit import intrinsic
+from ...compiler.jit import intrinsic
 
 BYTE, INT64 = ir.IntType(8), ir.IntType(64)
 

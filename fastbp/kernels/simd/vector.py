@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from ..._jit import cpu
+from ...compiler.jit import cpu
 
 VECTOR_BYTES = cpu().vector_bytes
 GROUP_REGISTERS = 4

@@ -13,7 +13,7 @@ output; what several need is in `outputs`.
 
 import numpy as np
 
-from ..._jit import inlined, kernel
+from ...compiler.jit import inlined, kernel
 from ..math import scalar
 from ..math.elementwise import SIGMOID, activation
 from ..math.power import exp2

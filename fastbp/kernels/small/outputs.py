@@ -7,17 +7,10 @@ dW2_jk = sum_s d_ks h_js,  dW1_ij = sum_s delta_js x_is,  db1_j = sum_s delta_js
 
 from typing import Any, NamedTuple
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math import scalar
 from ..math.custom import call_custom
-from ..math.elementwise import (
-    CROSS_ENTROPY,
-    CUSTOM_LOSS,
-    apply_link,
-    load_sample_weights,
-    loss,
-    targets_allowed,
-)
+from ..math.elementwise import CROSS_ENTROPY, CUSTOM_LOSS, apply_link, load_sample_weights, loss, targets_allowed
 from ..simd.across import all_finite
 from ..simd.registers import (
     absolute,

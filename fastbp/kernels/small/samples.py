@@ -3,19 +3,9 @@
 x[k, s],  h[j, s],  z[k, s],  s = 0 .. group - 1
 """
 
-from ..._jit import inlined, kernel
+from ...compiler.jit import inlined, kernel
 from ..simd.across import add_products, all_finite
-from ..simd.registers import (
-    fma,
-    group_size,
-    like,
-    load,
-    load_even,
-    load_group,
-    load_odd,
-    splat_group,
-    store,
-)
+from ..simd.registers import fma, group_size, like, load, load_even, load_group, load_odd, splat_group, store
 
 
 @kernel

@@ -14,7 +14,7 @@ import functools
 import numpy as np
 from numba import types
 
-from ..._jit import entry, kernel
+from ...compiler.jit import entry, kernel
 from ..math.integers import smaller
 from ..math.random import below, mixed
 from ..simd.registers import pointer

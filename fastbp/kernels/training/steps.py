@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.random import mixed
 from ..simd.addresses import int32s_at, int64s_at, numbers_at
 from ..structures import (

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba import types
 
-from ..._jit import entry, kernel
+from ...compiler.jit import entry, kernel
 from ..math.integers import larger, smaller
 from ..simd.across import all_finite, total
 from ..simd.across import first as first_lanes

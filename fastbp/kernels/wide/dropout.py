@@ -6,7 +6,7 @@ the layer, the number from the row of the batch and the unit. So the same values
 
 import numpy as np
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.random import mixed
 
 ALL = 2**32

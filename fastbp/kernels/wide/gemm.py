@@ -18,7 +18,7 @@ Everything lies in one array, and each function takes the array once and then of
 
 from typing import Any, NamedTuple
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.integers import larger, smaller
 from ..simd.across import transpose
 from ..simd.microtile import (

@@ -12,7 +12,7 @@ Relu is an epilogue of products, and leaves no slopes: the signs of its values t
 left there, and are never looked at.
 """
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.custom import call_custom
 from ..math.elementwise import (
     CROSS_ENTROPY,

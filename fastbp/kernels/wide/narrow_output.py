@@ -11,21 +11,12 @@ W is packed by registers of inputs k, with one row each for the outputs j; so ar
 row hold what was left there, and are never looked at.
 """
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.integers import smaller
 from ..simd.across import first, total
 from ..simd.microtile import n_rows as n_rows_of
 from ..simd.microtile import narrow, tile_fma_rows, tile_load, tile_transpose
-from ..simd.registers import (
-    fma,
-    group_size,
-    load,
-    register_size,
-    splat,
-    splat_group,
-    store,
-    where_positive,
-)
+from ..simd.registers import fma, group_size, load, register_size, splat, splat_group, store, where_positive
 from ..small.outputs import Group, losses_of_group, write_group_outputs
 from ..structures import Rows, last_layer
 

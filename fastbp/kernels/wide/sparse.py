@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from ..._jit import intrinsic, kernel
+from ...compiler.jit import intrinsic, kernel
 from ..math.integers import smaller
 from ..simd.across import all_finite
 from ..simd.addresses import int32s_at, int64s_at

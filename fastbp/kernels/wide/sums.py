@@ -6,7 +6,7 @@ product left^T right with rows m and columns n in panels, as in `gemm`. Which it
 
 from typing import Any, NamedTuple
 
-from ..._jit import kernel
+from ...compiler.jit import kernel
 from ..math.integers import smaller
 from ..simd.microtile import n_columns, narrow, wide
 from ..structures import UNITS, WIDE, Block, Rows, call_at, layer_of

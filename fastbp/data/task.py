@@ -1,0 +1,179 @@
+"""What a network learns from a table: how columns become numbers on the way in, and answers on the way out.
+
+A model file keeps it, so that `predict` does to new data what was done to the old.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import metrics
+from ..engine import inputs as arrays
+from ..errors import DataError, ModelError
+from ..model import losses
+from ..model.network import MLP
+from ..model.parameters import Parameters
+from . import tables
+from .csv_files import with_values
+from .reading import Standardise, encode_labels, encode_with
+from .tables import Table, as_float
+
+MAX_CLASSES = 20  # whole numbers with more values than this are taken for quantities
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Names and scales of the features, and the classes or the scale of the target.
+
+    inputs : standardisation of the features. classes : (K,) sorted labels, or None where the target is a number.
+    outputs : standardisation of the target; identity for counts (poisson), None for classes. loss : it was made for.
+    """
+
+    features: tuple[str, ...]
+    target: str
+    inputs: Standardise
+    classes: np.ndarray | None
+    outputs: Standardise | None
+    loss: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The score that is reported: "accuracy" or "r2"."""
+        return "r2" if self.classes is None else "accuracy"
+
+    def encode_inputs(self, table: Table, dtype: Any) -> np.ndarray:
+        """Standardised features (N, n) in `dtype`; DataError naming the row of a value too large for it."""
+        x = self.inputs.apply(table.x, dtype)
+        found = arrays.first_bad_row(x)
+        if found is not None:
+            row, column, _ = found
+            raise tables.cell_error(table.where(row), table.names[column], table.x[row, column].item(), np.dtype(dtype))
+        return x
+
+    def encode_target(self, table: Table) -> np.ndarray:
+        """Class codes (N,) int64, or the standardised target (N, k) float64.
+
+        Cells of a CSV are numbers if the classes are; "01" beside "1a" is a word, also in a part that has but "01".
+        """
+        if self.classes is None or self.classes.dtype.kind != "U":
+            table = with_values(table)
+        if self.classes is not None:
+            return encode_with(self.classes, table.target, table)
+        return self.outputs.apply(_as_columns(table.target_numbers()), np.float64)
+
+    def answers(self, net: MLP, params: Parameters, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """(labels (N,), probabilities of the classes, codes), or (numbers in the target's units, None, before that)."""
+        response, y_pred = net.forward(params, x), net.predict(params, x)
+        if self.classes is None:
+            numbers = response.astype(np.float64) * self.outputs.scale + self.outputs.mean
+            return (numbers[:, 0] if net.n_outputs == 1 else numbers), None, y_pred
+        return self.classes[y_pred], response, y_pred
+
+    def score(self, y_pred: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """{"accuracy"}, or {"r2", "rmse"} with rmse in the units of the target, as in `fastbp.metrics`.
+
+        y_pred as `MLP.predict` gives it, y as `encode_target` does.
+        """
+        if self.classes is not None:
+            return {"accuracy": metrics.accuracy(y, y_pred)}
+        scale = self.outputs.scale
+        return {"r2": metrics.r2(y, y_pred), "rmse": metrics.rmse(y * scale, y_pred * scale)}
+
+    def to_meta(self) -> dict[str, Any]:
+        """Plain values and arrays from which `from_meta` makes an equal task."""
+        scales = {"mean": self.inputs.mean, "scale": self.inputs.scale, "classes": self.classes}
+        if self.outputs is not None:
+            scales |= {"target_mean": self.outputs.mean, "target_scale": self.outputs.scale}
+        return {"features": list(self.features), "target": self.target, **scales}
+
+    @classmethod
+    def from_meta(cls, path: Any, net: MLP, meta: dict[str, Any]) -> Task:
+        """The task that a model file describes; ModelError if it describes none that fits its network."""
+        try:
+            classes = meta["classes"]
+            outputs = None if classes is not None else Standardise(meta["target_mean"], meta["target_scale"])
+            inputs = Standardise(meta["mean"], meta["scale"])
+            task = cls(tuple(meta["features"]), meta["target"], inputs, classes, outputs)
+            n_answers = (max(2, net.n_outputs),) if outputs is None else (net.n_outputs,)
+            sizes = {(len(task.features),), inputs.mean.shape, inputs.scale.shape}
+            fits = sizes == {(net.n_inputs,)} and (outputs.mean if classes is None else classes).shape == n_answers
+        except (KeyError, TypeError, AttributeError):
+            fits = False
+        if not fits:
+            raise ModelError(
+                f"{path}: a model written by `fastbp train` is wanted; it does not say which features and classes it "
+                "is for. Models saved from Python are applied with net.predict"
+            )
+        return task
+
+
+def make_task(table: Table, loss: str, rows: np.ndarray | None = None, inputs: Standardise | None = None) -> Task:
+    """The task of learning the table's target, with the scales of its `rows` (all by default), or given as `inputs`.
+
+    DataError naming the row of a target that the loss cannot take.
+    """
+    rows = slice(None) if rows is None else rows
+    inputs = inputs or Standardise.fit(table.x[rows])
+    if losses.named(loss).is_classification:
+        return Task(table.names, table.target_name, inputs, _classes(table, loss), None, loss)
+    numbers = _as_columns(table.target_numbers())
+    targets = losses.named(loss).record.targets
+    if targets.are_counts:
+        negative = np.flatnonzero((numbers < targets.low).any(axis=1))
+        if len(negative):
+            row = int(negative[0])
+            raise DataError(
+                f"{table.where(row)}: the target of {loss} must be a count >= 0; got {numbers[row].min():g}"
+            )
+        outputs = Standardise(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
+    else:
+        outputs = Standardise.fit(numbers[rows])
+    return Task(table.names, table.target_name, inputs, None, outputs, loss)
+
+
+def codes_of(table: Table, loss: str) -> np.ndarray | None:
+    """The classes of the rows as numbers, None where the loss is not one of classes."""
+    return encode_with(_classes(table, loss), table.target, table) if losses.named(loss).is_classification else None
+
+
+def default_loss(table: Table) -> str:
+    """By the target: two classes binary_cross_entropy, more cross_entropy, numbers squared_error.
+
+    Text, bools, and whole numbers with at most MAX_CLASSES different values are classes. DataError naming the row of
+    text among numbers, which is rather an error in the file than a class.
+    """
+    target = table.target
+    if target.ndim != 1:
+        return "squared_error"
+    values, counts = np.unique(target, return_counts=True)
+    if target.dtype.kind == "U":
+        numeric = np.array([as_float(value) is not None for value in values]) & ~tables.are_padded(values)
+        if counts[numeric].sum() > len(target) / 2:
+            table.target_numbers()
+    elif target.dtype.kind != "b" and (len(values) > MAX_CLASSES or (values != np.floor(values)).any()):
+        return "squared_error"
+    return "binary_cross_entropy" if len(values) <= 2 else "cross_entropy"
+
+
+def n_outputs(task: Task, loss: str) -> int:
+    """How many outputs the network needs."""
+    if task.classes is None:
+        return len(task.outputs.mean)
+    return len(task.classes) if losses.named(loss).couples_outputs else 1
+
+
+def _classes(table: Table, loss: str) -> np.ndarray:
+    classes, _ = encode_labels(table.target, table)
+    if not losses.named(loss).couples_outputs and len(classes) != 2:
+        raise DataError(
+            f"{table.source}: {loss} needs a target with two classes; {table.target_name!r} has "
+            f"{len(classes)}: {tables.listed(classes.tolist())}. Use --loss cross_entropy"
+        )
+    return classes
+
+
+def _as_columns(numbers: np.ndarray) -> np.ndarray:
+    return numbers.reshape(len(numbers), -1)

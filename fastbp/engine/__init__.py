@@ -1,0 +1,1 @@
+"""Between a user's arrays and a kernel."""

@@ -1,0 +1,214 @@
+"""Scratch memory that is kept between calls, with all that is prepared for a network and a size of batch."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..compiler import jit, threads
+from ..errors import StateError
+from ..kernels import structures as k
+from ..kernels.math import custom
+from ..kernels.program import executor
+from ..kernels.simd.microtile import NARROW, WIDE
+from ..model.network import MLP
+from .plan import Layout, Phase, Schedule, launches, layout, schedule
+
+_KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
+_ALIGNMENT = 64
+
+
+class Workspace:
+    """Scratch memory kept between calls, for the last few shapes of batch; serves one call at a time."""
+
+    def __init__(self) -> None:
+        self._batches: dict[Any, Batch] = {}
+        self._in_use = threading.Lock()
+
+    def acquire(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
+        """A prepared batch, to be used as a context; StateError if another call is using this workspace."""
+        if not self._in_use.acquire(blocking=False):
+            raise StateError("this Workspace is in use by another call; give each thread a Workspace of its own")
+        try:
+            key = (net, n_rows, dtype, n_threads, stored)
+            batch = self._batches.get(key)
+            if batch is None:
+                if len(self._batches) == _KEPT:
+                    self._batches.pop(next(iter(self._batches)))
+                batch = self._batches[key] = Batch(net, n_rows, dtype, n_threads, stored, self._in_use)
+            return batch
+        except BaseException:
+            self._in_use.release()
+            raise
+
+    def batch(self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int = 0) -> Batch:
+        """The prepared batch itself, to look at."""
+        with self.acquire(net, n_rows, dtype, n_threads, stored) as batch:
+            return batch
+
+
+class Batch:
+    """What a call needs beside the user's arrays, for one network, number of rows, dtype and number of threads."""
+
+    def __init__(
+        self, net: MLP, n_rows: int, dtype: np.dtype, n_threads: int, stored: int, in_use: threading.Lock | None = None,
+        drops: bool = False,
+    ) -> None:  # fmt: skip
+        self.layout: Layout = layout(net, n_rows, dtype, machine(), stored, drops)
+        self.schedule: Schedule = schedule(self.layout, n_threads)
+        self.entries = executor.entries(dtype)
+        self._headers, self._layers = self.schedule.header.copy(), self.schedule.layers.copy()
+        self.header = self._headers[0]
+        self.memory = _aligned(self.schedule.n_memory, dtype)
+        self.accumulators = np.empty(self.schedule.n_accumulated)
+        self.loss_at = self.layout.n_accumulators * net.n_parameters
+        self.status = np.zeros(self.schedule.n_workers, np.int64)
+        self.address = self.header.address = self._headers.ctypes.data
+        self.header.layers_address = self._layers.ctypes.data
+        self.header.memory_address = self.memory.ctypes.data
+        self.header.accumulators_address = self.accumulators.ctypes.data
+        _link_custom(net, self.header, self._layers, dtype)
+        if stored:
+            self.header.sparse_address = self.entries.sparse_part.address()
+        self.set_program(self.schedule.phases)
+        self._wanted: tuple[Any, ...] = ()
+        self._in_use = in_use
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._in_use.release()
+
+    @property
+    def layers(self) -> np.recarray:
+        """The layers as kernels see them."""
+        return self._layers
+
+    def set_program(self, phases: tuple[Phase, ...]) -> None:
+        """Let the batch's program have these phases."""
+        self.phases = phases
+        self.launches = launches(phases, self.schedule.n_workers, self.schedule.is_short)
+        self._program = k.records(k.PHASE, len(phases))
+        for record, phase in zip(self._program, phases, strict=True):
+            record.code_address = self._code(phase.kind)
+            record.kind, record.wave, record.first, record.count, record.is_shared = phase
+        self.header.phases_address, self.header.n_phases = self._program.ctypes.data, len(phases)
+
+    def _code(self, kind: int) -> int:
+        if kind in (k.SELECT, k.PREPARE, k.EVALUATE, k.UPDATE_PARAMETERS):
+            return self.entries.training_part.address()
+        return self.entries.sparse_part.address() if kind == k.INPUTS else self.entries.gradient_part.address()
+
+    def bind(self, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
+        """Let the batch compute what is wanted from a call's arrays; d_x is empty where it is not wanted."""
+        labels, weights = call.y.dtype == np.int64, call.sample_weight.size > 0
+        wanted = (want, labels, weights, d_x.size > 0, len(call.x))
+        if wanted != self._wanted:
+            self._wanted, header = wanted, self.header
+            header.mode, header.loss, header.scale, header.l1, header.l2 = want
+            header.has_labels, header.has_sample_weight, header.wants_input_gradient, header.n_source = wanted[1:]
+        if call.stored:
+            self.header.indices_address, self.header.starts_address = (
+                call.x.indices.ctypes.data,
+                call.x.starts.ctypes.data,
+            )
+            self.header.n_stored = len(call.x.indices)
+        self.entries.bind(self.address, call.vector, *call.flat, d_x, out)
+
+    def run(self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None) -> int:
+        """Run the program up to the first phase that found something wrong; returns a status.
+
+        is_stopped : asked after each launch of 50 ms; once it says so, the status is STOPPED.
+        """
+        for first, last, is_shared in self.launches:
+            if is_shared:
+                status = self._share(vector, first)
+            else:
+                status = self.entries.serial(vector, self.address, first, last)
+            if status:
+                return status
+            if is_stopped is not None and is_stopped():
+                return k.STOPPED
+        return 0
+
+    def objective(self, want: Want) -> float:
+        """The loss and the penalties that the last run left."""
+        loss = float(self.accumulators[self.loss_at]) * want.scale
+        return loss + float(self.header.penalty) if want.l1 or want.l2 else loss
+
+    def _share(self, vector: np.ndarray, number: int, n_workers: int | None = None) -> int:
+        """A phase on all workers; returns a status."""
+        if self.phases[number].kind == k.UNITS and self.header.mode != k.GRADIENT:
+            return 0
+        n, status = n_workers or self.schedule.n_workers, self.status
+        status[:] = 0
+        threads.launch(self.entries.parallel, n, vector, self.address, number, n, status)
+        return functools.reduce(operator.or_, status.tolist())
+
+    def run_phase(self, kind: int, vector: np.ndarray) -> None:
+        """All phases of one kind alone, on as many threads as in the program."""
+        for number, phase in enumerate(self.phases):
+            if phase.kind == kind:
+                self._share(vector, number, None if phase.is_shared else 1)
+
+
+class Want(NamedTuple):
+    """What a call computes."""
+
+    mode: int
+    loss: int  # its code
+    scale: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+def _link_custom(net: MLP, header: np.record, layers: np.recarray, dtype: np.dtype) -> None:
+    """Where the user's own functions are, compiled if they were not yet."""
+    for layer, function in zip(layers, net.activations, strict=False):
+        if function.is_custom:
+            layer.activation_address = custom.activation(function.value, function.derivative, dtype)
+    if net.loss_function.is_custom:
+        own = net.loss_function
+        header.loss_address = custom.loss(own.value, own.derivative, dtype)
+
+
+class _Pools(threading.local):
+    """One pool of scratch memory a thread, for calls without a workspace: the one hidden state."""
+
+    def __init__(self) -> None:
+        self.workspace = Workspace()
+
+
+_pools = _Pools()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: setattr(_pools, "workspace", Workspace()))
+
+
+def pool() -> Workspace:
+    return _pools.workspace
+
+
+def _aligned(n: int, dtype: np.dtype) -> np.ndarray:
+    buffer = np.empty(n * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + n * dtype.itemsize].view(dtype)
+
+
+class Machine(NamedTuple):
+    """What a layout may know of the CPU."""
+
+    vector_bytes: int
+    wide: tuple[int, int]
+    narrow: tuple[int, int]
+
+
+@functools.cache
+def machine() -> Machine:
+    return Machine(jit.cpu().vector_bytes, WIDE, NARROW)
