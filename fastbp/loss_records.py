@@ -1,6 +1,6 @@
 """One record per loss: everything that is known of it, in one place.
 
-To add one: its record here; its formula for kernels, of the same name, in `kernels.scalar`; its maker in `losses`;
+To add one: its record here; its formula for kernels, of the same name, in `kernels.math.scalar`; its maker in `losses`;
 its exact formula in the table of `tests/test_elementary.py`.
 """
 
