@@ -1,4 +1,4 @@
-from .trace import (
+from .tracing import (
     Graph,
     Node,
     __doc__,  # noqa: F401

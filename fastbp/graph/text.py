@@ -13,7 +13,7 @@ from ..errors import InputError
 from . import formulas
 
 if TYPE_CHECKING:
-    from .trace import Graph, Node
+    from .tracing import Graph, Node
 
 SHOWN = 3  # numbers that are shown one by one; of more a few of a row, or the smallest and the largest
 

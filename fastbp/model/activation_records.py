@@ -1,12 +1,7 @@
 """One record per activation: everything that is known of it, in one place.
 
-<<<<<<< HEAD:fastbp/model/activation_records.py
-To add one: its record here; its formula for kernels, of the same name, in `kernels.scalar`; its maker in `activations`;
-its exact formula in the table of `tests/kernels/test_elementary.py`.
-=======
 To add one: its record here; its formula for kernels, of the same name, in `kernels.math.scalar`; its maker in
-`activations`; its exact formula in the table of `tests/test_elementary.py`.
->>>>>>> records:fastbp/activation_records.py
+`activations`; its exact formula in the table of `tests/kernels/test_elementary.py`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import formulas
 from ..graph import text as graph_text
-from ..graph.trace import Graph, Node
+from ..graph.tracing import Graph, Node
 from . import style
 
 _COLUMN, _ROW = 2.25, 1.5  # inches between nodes

@@ -130,7 +130,7 @@ def test_digest_of_the_sources(tmp_path, monkeypatch):
     digests.append(digest())
     (tmp_path / "compiler/jit.py").write_text("x = 2\n")
     digests.append(digest())
-    (tmp_path / "kernels/simd.py").rename(tmp_path / "kernels/another.py")
+    (tmp_path / "kernels/wide/gemm.py").rename(tmp_path / "kernels/wide/another.py")
     digests.append(digest())
     (tmp_path / "kernels/new.py").touch()
     digests.append(digest())

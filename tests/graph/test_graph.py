@@ -10,10 +10,10 @@ import pytest
 import scipy.sparse
 
 import fastbp
-from fastbp import losses
+from fastbp import graph, losses
 from fastbp.errors import InputError
 from fastbp.graph import text as graph_text
-from fastbp.graph import trace
+from fastbp.graph import tracing
 from fastbp.model import activations
 
 LOSSES = [
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_kernels(activation, loss):
     params, x, y = some(net)
     weight = np.arange(1.0, 8.0)
     for options in ({}, {"reduction": "sum"}, {"sample_weight": weight}):
-        g = trace.trace(net, params, x, y, **options)
+        g = graph.trace(net, params, x, y, **options)
         value, gradient = net.value_and_grad(params, x, y, **options)
         assert close(g["L"].value, value)
         for layer in range(3):
@@ -78,7 +78,7 @@ def calculated(node, g):
 def test_local_derivative_times_upstream_is_the_gradient(loss):
     """The chain rule, node by node."""
     net = fastbp.MLP((3, 5, 4, 3), activation=["tanh", "silu"], loss=loss)
-    g = trace.trace(net, *some(net))
+    g = graph.trace(net, *some(net))
     for node in g.nodes.values():
         if node.taken_by is not None and node.grad is not None:
             np.testing.assert_array_equal(node.upstream, g[node.taken_by].grad)
@@ -91,7 +91,7 @@ def test_local_derivative_times_upstream_is_the_gradient(loss):
 def test_what_samples_add_is_the_loss(loss, options):
     """The derivation ends its forward part with the share of one sample, and with the sum over all."""
     net = fastbp.MLP((3, 5, 3), activation="tanh", loss=loss)
-    g, total = trace.trace(net, *some(net), **options), 0.0
+    g, total = graph.trace(net, *some(net), **options), 0.0
     for sample in range(7):
         text = g.explain("L", sample=sample)
         forward, backward = text.split("\n\nbackward, from L\n")
@@ -114,7 +114,7 @@ def test_a_graph_stays_what_it_was(form, dtype):
     params, x, y = some(net)
     params, y, weight = params.astype(dtype), y.astype(dtype), np.ones(7, dtype)
     given = form(x.astype(dtype))
-    g, before = (trace.trace(net, params, given, y, sample_weight=weight, reduction="sum") for _ in range(2))
+    g, before = (graph.trace(net, params, given, y, sample_weight=weight, reduction="sum") for _ in range(2))
     before = before.to_json()
     for array in (params.vector, given if form is np.asarray else given.data, y, weight):
         array += 1
@@ -125,7 +125,7 @@ def test_a_graph_can_be_compared_hashed_and_pickled():
     """By identity; and a copy says the same."""
     for activation in ACTIVATIONS[:-1]:
         net = fastbp.MLP((3, 5, 3), activation=activation, loss="cross_entropy")
-        g = trace.trace(net, *some(net))
+        g = graph.trace(net, *some(net))
         other = pickle.loads(pickle.dumps(g))
         assert g == g
         assert g != other
@@ -140,7 +140,7 @@ def test_overflow_is_shown_without_a_warning(activation, loss):
     net = fastbp.MLP((3, 5, 3), activation=activation, loss=loss)
     params, x, y = some(net)
     params.vector *= 1e200
-    g = trace.trace(net, params, 1e150 * x, y)
+    g = graph.trace(net, params, 1e150 * x, y)
     difference = json.loads(g.to_json())["difference_to_kernels"]
     is_finite = all(np.isfinite(g[name].grad).all() for name in ("W1", "b1", "W2", "b2"))
     assert difference <= 1e-12 if is_finite else difference is None
@@ -152,9 +152,9 @@ def test_overflow_is_shown_without_a_warning(activation, loss):
 def test_the_difference_is_relative(size):
     """Of any size; where nothing is wanted it is what there is."""
     wanted = size * np.array([3.0, -4.0])
-    assert trace._difference(1.001 * wanted, wanted) == pytest.approx(1e-3)
-    assert trace._difference(wanted, wanted) == 0
-    assert trace._difference(np.array([3.0, -4.0]), 0 * wanted) == 5
+    assert tracing._difference(1.001 * wanted, wanted) == pytest.approx(1e-3)
+    assert tracing._difference(wanted, wanted) == 0
+    assert tracing._difference(np.array([3.0, -4.0]), 0 * wanted) == 5
 
 
 # -- the lecture's graph -----------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ NET = fastbp.MLP((2, 3, 1), bias=False)
 def lecture():
     """The lecture's network with three hidden units, on two samples."""
     params = fastbp.Parameters.from_vector(NET, np.array([0.5, -1.0, 2.0, 1.0, 0.0, -0.5, 1.0, -2.0, 0.5]))
-    return trace.trace(NET, params, np.array([[1.0, 2.0], [-1.0, 0.5]]), np.array([1.0, 0.0]), reduction="sum")
+    return graph.trace(NET, params, np.array([[1.0, 2.0], [-1.0, 0.5]]), np.array([1.0, 0.0]), reduction="sum")
 
 
 def test_the_lecture():
@@ -226,7 +226,7 @@ def test_explain():
 def test_the_weight_of_a_sample(options, formula, of_second):
     """Its formula stands below the table, and its number in the derivation."""
     params, x, y = some(NET, 4)
-    g = trace.trace(NET, params, x, y, **options)
+    g = graph.trace(NET, params, x, y, **options)
     assert (g.scale_formula, g.scale[1]) == (formula, of_second)
     assert (f"4 samples, s = {formula};" if formula else "4 samples; a") in g.table()
     step = g.explain("y_hat", sample=1).splitlines()[-2]
@@ -246,8 +246,8 @@ def test_the_weight_of_a_sample(options, formula, of_second):
             )
             for given in (True, np.True_, "0", 1.0, np.float64(1), None)
         ),
-        (lambda g: trace.trace(None, *some(NET)), "net must be a fastbp.MLP; got NoneType"),
-        (lambda g: trace.trace("2-3-1", *some(NET)), "net must be a fastbp.MLP; got str"),
+        (lambda g: graph.trace(None, *some(NET)), "net must be a fastbp.MLP; got NoneType"),
+        (lambda g: graph.trace("2-3-1", *some(NET)), "net must be a fastbp.MLP; got str"),
         (lambda g: g["w1"], "the graph has no node 'w1'"),
     ],
 )
@@ -261,16 +261,16 @@ def test_bad_data_is_named():
     """As everywhere: the kernels' door."""
     params = NET.init(0)
     with pytest.raises(InputError, match="x must have shape"):
-        trace.trace(NET, params, np.zeros((2, 3)), np.zeros(2))
+        graph.trace(NET, params, np.zeros((2, 3)), np.zeros(2))
     with pytest.raises(InputError, match="must lie between 0 and 1"):
-        trace.trace(NET, params, np.zeros((2, 2)), np.array([0.0, 2.0]))
+        graph.trace(NET, params, np.zeros((2, 2)), np.array([0.0, 2.0]))
 
 
 def test_saturated_outputs():
     """The gradient of the logits stays right where dL/dy_hat is infinite."""
     net = fastbp.MLP((1, 1), bias=False)
     params = fastbp.Parameters.from_vector(net, np.array([1000.0]))
-    g = trace.trace(net, params, np.array([[1.0], [-1.0]]), np.array([0.0, 1.0]), reduction="sum")
+    g = graph.trace(net, params, np.array([[1.0], [-1.0]]), np.array([0.0, 1.0]), reduction="sum")
     np.testing.assert_array_equal(g["y_hat"].grad, [[np.inf], [-np.inf]])
     np.testing.assert_array_equal(g["z1"].grad, [[1.0], [-1.0]])
     assert json.loads(g.to_json())["nodes"][3]["grad"] == [[None], [None]]
