@@ -15,7 +15,7 @@ PACKAGE = Path(fastbp.__file__).parent
 
 # A room may import from those after it, never from one before it.
 ROOMS = (
-    *("cli", "lecture", "plot", "sklearn", "graph", "training", "formats", "data", "metrics", "optim"),
+    *("cli", "lecture", "plot", "sklearn", "graph", "training", "formats", "data", "metrics", "config", "optim"),
     *("engine", "kernels", "compiler", "reference", "model", "files", "errors"),
 )
 # A network's methods call the engine, loaded on first use: the only import that goes up.

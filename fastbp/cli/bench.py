@@ -30,7 +30,7 @@ from ..model import activations
 from ..model.network import MLP
 from ..model.parameters import Parameters
 from . import peers
-from .small_commands import random_targets
+from .check import random_targets
 
 _ROUNDS = 15
 _SHORTEST = 2e-3  # seconds of calls to time together

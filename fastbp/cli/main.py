@@ -123,7 +123,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     _add_check(commands)
     _add_bench(commands)
     config = commands.add_parser("config", help="versions, CPU, threads and the compile cache, for a bug report")
-    config.set_defaults(command="small_commands:config")
+    config.set_defaults(command="config:config")
     return parser, train
 
 
@@ -229,7 +229,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         "columns that the model does not know are left alone."
     )
     parser = _add(commands, "predict", "apply a trained model to a file", description, _PREDICT_EXAMPLES)
-    parser.set_defaults(command="small_commands:predict")
+    parser.set_defaults(command="predict:predict")
     parser.add_argument(
         "--model", required=True, type=_path, metavar="PATH", help="model.npz as `fastbp train` wrote it"
     )
@@ -253,7 +253,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "needs NumPy alone, .safetensors as named tensors."
     )
     parser = _add(commands, "export", "write a trained model for other programs", description, _EXPORT_EXAMPLES)
-    parser.set_defaults(command="small_commands:export")
+    parser.set_defaults(command="export:export")
     parser.add_argument(
         "--model", required=True, type=_path, metavar="PATH", help="model.npz as `fastbp train` wrote it"
     )
@@ -297,7 +297,7 @@ def _add_check(commands: argparse._SubParsersAction) -> None:
         "projections and central differences. Exit code 1 if they disagree."
     )
     parser = _add(commands, "check", "check a network's gradient", description, _CHECK_EXAMPLES)
-    parser.set_defaults(command="small_commands:check")
+    parser.set_defaults(command="check:check")
     _add_network(parser, dtype="float64")
     parser.add_argument("--rows", type=_positive, default=50, metavar="N", help="rows of random data; default 50")
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="default 0")

@@ -10,7 +10,7 @@ import pytest
 
 import fastbp
 from fastbp.cli import bench, peers
-from fastbp.cli.small_commands import random_targets
+from fastbp.cli.check import random_targets
 from fastbp.engine.workspace import Batch
 from fastbp.errors import FastbpError
 from fastbp.kernels import structures as k

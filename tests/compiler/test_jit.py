@@ -8,7 +8,7 @@ import pytest
 from numba import types
 
 from fastbp.compiler import cpu, jit
-from fastbp.compiler.config import set_num_threads, show_config
+from fastbp.config import set_num_threads, show_config
 from tests import small_kernels
 from tests.processes import run
 
@@ -286,7 +286,7 @@ def test_show_config_without_numba():
     source = """
 import sys, json
 sys.modules["numba"] = None
-from fastbp.compiler.config import show_config
+from fastbp.config import show_config
 print(json.dumps(show_config(as_dict=True)))
 """
     config = json.loads(run(source))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
+from . import __version__
 
 
 def set_num_threads(n_threads: int | None) -> None:
@@ -17,7 +17,7 @@ def set_num_threads(n_threads: int | None) -> None:
     InputError for what is no positive integer, ThreadError above the number of threads Numba has.
     Results have the same bits for every number of threads.
     """
-    from . import threads
+    from .compiler import threads
 
     threads.set_num_threads(n_threads)
 
@@ -42,7 +42,7 @@ def _versions() -> dict[str, Any]:
 
 def _numba_config() -> dict[str, Any]:
     try:
-        from . import cache, jit, threads
+        from .compiler import cache, jit, threads
     except ImportError as error:
         return {"numba": f"cannot be imported ({error}); only fastbp.reference works"}
     cpu = jit.cpu()

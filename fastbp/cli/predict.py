@@ -1,4 +1,4 @@
-"""`fastbp predict`, `fastbp export`, `fastbp check` and `fastbp config`."""
+"""`fastbp predict`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import argparse
 import numpy as np
 
 from .. import data, files
-from ..compiler.config import show_config
 from ..data.csv_files import Predictions
 from ..data.tables import BadRows, Places, Table
 from ..data.task import Task
-from ..engine.gradcheck import check_grad
 from ..errors import DataError
-from ..formats import export as exporting
 from ..formats import npz
-from ..model.network import MLP
 from .run_folder import naming
 
 
@@ -67,37 +63,3 @@ class _LeftOut(BadRows):
         numbers = np.concatenate([own.numbers, *(places.numbers for places in here)])
         self.places = []
         return np.concatenate([np.zeros(n_before, bool), np.argsort(numbers) < len(own.numbers)])
-
-
-def export(args: argparse.Namespace) -> int:
-    """Write a model in the form that the ending of --out names."""
-    files.check_output(args.out, {"--model": args.model})
-    net, params, meta = npz.load(args.model)
-    with naming(args.out):
-        exporting.export(args.out, net, params, meta)
-    print(f"{net}, {params.dtype}: {args.out}")
-    return 0
-
-
-def check(args: argparse.Namespace) -> int:
-    """Print the table of a gradient check; 1 if the gradient is wrong."""
-    net = MLP(args.layers, activation=args.activation, loss=args.loss, bias=not args.no_bias)
-    rng = np.random.default_rng(args.seed)
-    params = net.init(rng, dtype=args.dtype)
-    for biases in params.biases:
-        biases[...] = rng.normal(0.0, 0.5, biases.shape)
-    x, y = rng.standard_normal((args.rows, net.n_inputs)), random_targets(net, args.rows, rng)
-    report = check_grad(net, params, x, y, rng=rng)
-    print(report)
-    return 0 if report.ok else 1
-
-
-def config(args: argparse.Namespace) -> int:
-    """Print versions and settings."""
-    show_config()
-    return 0
-
-
-def random_targets(net: MLP, n_rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Random targets that the loss can take."""
-    return net.loss_function.record.targets.draw(rng, n_rows, net.n_outputs)
