@@ -16,7 +16,6 @@ import numpy as np
 from ..compiler import threads as _threads
 from ..errors import InputError
 from ..kernels import structures as k
-from ..kernels.math.elementwise import PULLBACK
 from ..kernels.program import executor
 from ..model import losses
 from ..model.network import MLP
@@ -161,7 +160,7 @@ def pullback(
     linear = MLP(net.layer_sizes, activation=net.activations, loss=losses.squared_error(), bias=net.bias)
     call = Data(linear, params, x, d_z)
     out = Parameters(net, np.empty_like(call.vector)) if out is None else out
-    _run(linear, call, Want(k.GRADIENT, PULLBACK), out.vector, n_threads, workspace, d_x)
+    _run(linear, call, Want(k.GRADIENT, losses.PULLBACK), out.vector, n_threads, workspace, d_x)
     return out
 
 

@@ -65,7 +65,9 @@ def describe_layers(net: MLP, layers: np.recarray) -> None:
         described.n_in, described.n_out = layer.n_in, layer.n_out
         described.weights_offset, described.biases_offset = layer.weights.start, layer.biases.start
         if i < len(net.activations):
-            described.activation, described.activation_parameter = net.activations[i].code, net.activations[i].parameter
+            own = net.activations[i]
+            described.activation, described.activation_parameter = own.code, own.parameter
+            described.is_rectifier, described.is_logistic = own.record.is_rectifier, own.record.is_logistic
 
 
 def small_memory(net: MLP, header: np.record, layers: np.recarray, group: int, lanes: int) -> None:

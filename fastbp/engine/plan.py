@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import structures as k
+from ..model.losses import Loss
 from ..model.network import MLP
 from . import offsets
 
@@ -129,7 +130,7 @@ def layout(net: MLP, n_rows: int, dtype: np.dtype, cpu: Any, stored: int = 0, dr
     header.accumulator_blocks, header.n_accumulators = accumulator_blocks, -(-n_blocks // accumulator_blocks)
     header.n_layers, header.n_inputs, header.n_outputs = len(net.layers), net.n_inputs, net.n_outputs
     header.n_parameters, header.has_bias = net.n_parameters, net.bias
-    header.loss, header.loss_parameter = net.loss_function.code, net.loss_function.parameter
+    _describe_loss(net.loss_function, header)
     header.is_sparse = stored > 0
     return Layout(
         family=FAMILIES[family],
@@ -286,6 +287,19 @@ def _accumulator_blocks(net: MLP, n_blocks: int, fewest: int, weight_bytes: int)
     blocks = -(-n_blocks // most)
     rounded_to_too_few = -(-n_blocks // blocks) < fewest <= n_blocks
     return n_blocks // fewest if rounded_to_too_few else blocks
+
+
+def _describe_loss(loss: Loss, header: np.record) -> None:
+    """What kernels know of the loss: its code and, from its record, its link and which targets it takes."""
+    targets, link = loss.record.targets, loss.record.link
+    header.loss, header.loss_parameter = loss.code, loss.parameter
+    header.link, header.is_link_identity, header.couples_outputs = (
+        loss.link_code,
+        link.is_identity,
+        link.couples_outputs,
+    )
+    header.target_low, header.target_high = targets.low, targets.high
+    header.has_target_bounds = math.isfinite(targets.low) or math.isfinite(targets.high)
 
 
 def _is_small(net: MLP, lanes: int) -> bool:

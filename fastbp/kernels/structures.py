@@ -50,7 +50,9 @@ HEADER = _structure(
     "n_units "  # of the weight gradients: parts for workers to share, no bit either
     "n_packed "  # registers of columns of all packed matrices, which workers share when they pack
     # the network
-    "n_layers n_inputs n_outputs n_parameters has_bias loss loss_address layers_address "
+    "n_layers n_inputs n_outputs n_parameters has_bias layers_address "
+    "loss loss_address "  # its code; where the user's own is, else 0
+    "link is_link_identity couples_outputs has_target_bounds "  # what the record of the loss says of it
     # the call
     "mode has_labels has_sample_weight wants_input_gradient "
     "rows_address "  # of the numbers of the batch's rows among those of x, 0 where x is the batch
@@ -73,6 +75,8 @@ HEADER = _structure(
     l1=np.float64,
     l2=np.float64,
     loss_parameter=np.float64,
+    target_low=np.float64,
+    target_high=np.float64,
     penalty=np.float64,  # what l1 and l2 add to the loss; the reduction writes it
 )
 
@@ -81,7 +85,9 @@ LAYER = _structure(
     "padded_in wide_in "  # n_in rounded up to whole microtiles, of which so many columns lie in wide ones
     "padded_out wide_out "
     "panels_offset transposed_offset packed_biases_offset first_packed "  # W in packed panels, W^T likewise, b padded
-    "activation activation_address dropped "  # of 2^32 values of the layer, so many are dropped out
+    "activation activation_address "  # its code; where the user's own is, else 0
+    "is_rectifier is_logistic "  # what the record of the activation says of it
+    "dropped "  # of 2^32 values of the layer, so many are dropped out
     "values_offset "  # z, then a of the block
     "slopes_offset "  # a'(z) of the block (not of relu), then dL/dz; of the output, dL/dz over z
     "stride has_narrow_output "  # few outputs after a hidden layer: their samples lie in the lanes

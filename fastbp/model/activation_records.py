@@ -30,7 +30,8 @@ class ActivationRecord:
     text : a(z) and a'(z) as `formulas` reads them, with {z}, {a} for a(z), and {p} for the parameter.
     definitions : of the functions in text that are not common knowledge.
     kinks : those z where a' or its slope may jump.
-    bounds : between which a(z) lies, if it lies between two. is_rectifier : whether a(z) is 0 for every z < 0.
+    bounds : between which a(z) lies, if it lies between two. is_rectifier : whether a(z) is 0 for every z < 0, else z.
+    is_logistic : whether a(z) is 1 / (1 + exp(-z)), whose slope follows from a(z).
     scheme : how the weights of its layer are drawn by default; see `parameters.initialise`.
     onnx, onnx_float64 : the operators of opset 17; the second where float64 needs others, as onnxruntime has some for
         float32 alone. numpy : the calculation in an exported Python file.
@@ -45,6 +46,7 @@ class ActivationRecord:
     kinks: tuple[float, ...] = ()
     bounds: tuple[float, float] | None = None
     is_rectifier: bool = False
+    is_logistic: bool = False
     scheme: str = "glorot_uniform"
     onnx: Expression | None = None
     onnx_float64: Expression | None = None
@@ -94,6 +96,7 @@ SIGMOID = ActivationRecord(
     evaluate=_sigmoid,
     text=("sigmoid({z})", "{a} * (1 - {a})"),
     bounds=(0.0, 1.0),
+    is_logistic=True,
     onnx=("Sigmoid", "z"),
     numpy=NumpySource(
         "sigmoid({z})",

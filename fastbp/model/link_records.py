@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from . import activation_records
 from .elementary import Array, log_softmax, sigma
-from .records import NumpySource
+from .records import NumpySource, by_name
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,3 +95,6 @@ EXP = LinkRecord(
     onnx="Exp",
     numpy=NumpySource("np.exp({z})"),
 )
+
+# A kernel knows a link by its place here.
+LINKS = MappingProxyType(by_name(IDENTITY, SIGMOID, SOFTMAX, EXP))

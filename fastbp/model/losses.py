@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from . import functions
 from .elementary import Array
 from .functions import ElementwiseFunction
+from .link_records import LINKS
 from .loss_records import LOSSES, of_user
 from .records import Derivative, columns
 
@@ -32,7 +33,7 @@ __doc__ = (__doc__ or "").format(
 )
 
 NAMES = tuple(LOSSES)
-CUSTOM = len(NAMES) + 1  # len(NAMES) is the pullback's
+PULLBACK, CUSTOM = len(NAMES), len(NAMES) + 1  # of the pullback, the "targets" are dl/dz
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Loss(ElementwiseFunction):
     def link(self) -> str:
         """The function from the output z to the response: sigmoid, softmax, exp or identity."""
         return self.record.link.name
+
+    @functools.cached_property
+    def link_code(self) -> int:
+        """The integer by which kernels know the link."""
+        return list(LINKS).index(self.link)
 
     @property
     def is_classification(self) -> bool:

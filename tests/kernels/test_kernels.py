@@ -131,8 +131,8 @@ def test_accumulators_chunks_and_waves(n_rows, way, monkeypatch):
     batch = space.batch(net, n_rows, params.dtype, 2)
     if n_rows == 9000:
         assert (batch.layout.n_accumulators > 1) == way.startswith("accumulators")
-        assert (batch.schedule.n_stretch > 0) == ("waves" in way)
-        assert (batch.layout.chunk_blocks < batch.layout.slot_blocks) == ("several chunks" in way)
+        assert (batch.schedule.n_wave > 0) == ("waves" in way)
+        assert (batch.layout.chunk_blocks < batch.layout.accumulator_blocks) == ("several chunks" in way)
     plan.layout.cache_clear()
 
 

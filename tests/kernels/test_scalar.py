@@ -132,10 +132,10 @@ def test_codes_follow_the_tables():
     for name in set(losses.NAMES) - {"cross_entropy"}:
         chosen = elementwise.loss(losses.named(name).code, z, y, 0.3)
         np.testing.assert_array_equal(chosen, getattr(scalar, name)(z, y, 0.3))
-    np.testing.assert_array_equal(elementwise.loss(elementwise.PULLBACK, z, y, 0.3), scalar.pullback(z, y, 0.3))
-    assert activations.named("sigmoid").code == elementwise.SIGMOID
-    for name in ("binary_cross_entropy", "cross_entropy", "poisson"):
-        assert getattr(elementwise, name.upper()) == losses.named(name).code
+    np.testing.assert_array_equal(elementwise.loss(losses.PULLBACK, z, y, 0.3), scalar.pullback(z, y, 0.3))
+    for own in map(losses.named, set(losses.NAMES)):
+        if not own.couples_outputs:
+            np.testing.assert_allclose(elementwise.link(own.link_code, z), own.response(z), rtol=1e-15)
 
 
 @jit.kernel

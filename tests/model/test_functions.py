@@ -13,13 +13,12 @@ import fastbp
 from fastbp import activations, losses
 from fastbp.errors import InputError
 from fastbp.kernels.math import scalar
-from fastbp.model import link_records
 from fastbp.model.activation_records import ACTIVATIONS
+from fastbp.model.link_records import LINKS
 from fastbp.model.loss_records import LOSSES
 from fastbp.model.network import MLP
 from fastbp.model.parameters import SCHEMES
 
-LINKS = {record.name: record for record in vars(link_records).values() if isinstance(record, link_records.LinkRecord)}
 every_activation = pytest.mark.parametrize("record", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
 every_loss = pytest.mark.parametrize("record", LOSSES.values(), ids=list(LOSSES))
 MAKERS = [*((activations, name) for name in ACTIVATIONS), *((losses, name) for name in LOSSES)]
@@ -239,7 +238,7 @@ OTHER_WORDS = {
     ("formulas.py", "exp"): "a word of formulas, in LaTeX",
     ("formulas.py", "sigmoid"): "a word of formulas, in LaTeX",
     ("formulas.py", "tanh"): "a word of formulas, in LaTeX",
-    ("training.py", "identity"): "what tells one training from another",
+    ("loop.py", "identity"): "what tells one training from another",
 }
 CHOICES = ("activation", "loss", "default")
 
@@ -300,7 +299,7 @@ def test_nothing_decides_by_the_name_of_a_function(path):
     No string of the package is the name of an activation, loss or link, but in the records, in their makers, and where
     one is chosen: as the keyword argument or the default of a parameter called activation, loss or default, or as what
     a function default_... returns. And no comparison, subscript or match takes the name, code or link of a function.
-    Compiled kernels, which cannot read records, compare codes with constants that `elementwise` asks of the makers.
+    Compiled kernels read what the plan has copied from the records.
     """
     found = [(line, what) for line, what in dispatches(path.read_text()) if (path.name, what) not in OTHER_WORDS]
     assert found == []

@@ -5,10 +5,9 @@ Each loop is written once; what it does to a vector is chosen by a code.
 
 import math
 
-import numpy as np
-
 from ...compiler.jit import kernel
 from ...model import activations, losses
+from ...model.link_records import LINKS
 from ..simd.across import all_finite, all_within, first, highest, register_totals, total
 from ..simd.formula import choice
 from ..simd.registers import (
@@ -26,14 +25,6 @@ from ..simd.registers import (
 )
 from ..simd.vector import GROUP_REGISTERS as ROWS_OF_GROUP
 from . import scalar
-
-# Codes as globals, so that the compiler sees constants.
-RELU, SIGMOID = activations.relu().code, activations.sigmoid().code
-BINARY_CROSS_ENTROPY, CROSS_ENTROPY = losses.binary_cross_entropy().code, losses.cross_entropy().code
-POISSON = losses.poisson().code
-CUSTOM, CUSTOM_LOSS = activations.CUSTOM, losses.CUSTOM
-PULLBACK = len(losses.NAMES)  # the "targets" are dl/dz
-
 
 # -- activations -----------------------------------------------------------------------------------------------------
 
@@ -144,19 +135,20 @@ def cross_entropy_of_targets(a, rows, targets_at, losses_at):
 # -- links -----------------------------------------------------------------------------------------------------------
 
 
+# link(z) of the link with a code, of every one that does not couple the outputs.
+link = choice([getattr(scalar, f"{name}_link", scalar.identity_link) for name in LINKS])
+
+
 @kernel
-def apply_link(code, a, rows):
+def apply_link(plan, a, rows):
     """z -> link(z) in place: the response that goes with the loss."""
     at, size = rows.offset, register_size(a)
     for _ in range(rows.n_rows):
-        if code == CROSS_ENTROPY:
+        if plan.couples_outputs:
             softmax_of_row(a, at, rows.n)
-        elif code == BINARY_CROSS_ENTROPY:
+        elif not plan.is_link_identity:
             for i in range(0, rows.n, size):
-                store(a, at + i, scalar.logistic(load(a, at + i)))
-        elif code == POISSON:
-            for i in range(0, rows.n, size):
-                store(a, at + i, scalar.exp(load(a, at + i)))
+                store(a, at + i, link(plan.link, load(a, at + i)))
         at += rows.stride
 
 
@@ -191,17 +183,14 @@ def prefetch_rows(source, first, last):
 
 
 @kernel
-def targets_allowed(code, a, rows):
-    """Whether targets lie where their loss is defined: [0, 1] for the cross entropies, not negative for poisson."""
-    top = np.inf
-    if code in (BINARY_CROSS_ENTROPY, CROSS_ENTROPY):
-        top = 1.0
-    elif code != POISSON:
+def targets_allowed(plan, a, rows):
+    """Whether targets lie where their loss is defined."""
+    if not plan.has_target_bounds:
         return True
-    at, allowed = rows.offset, True
+    at, allowed, low, high = rows.offset, True, plan.target_low, plan.target_high
     for _ in range(rows.n_rows):
         for i in range(0, rows.n, register_size(a)):
-            allowed = allowed and all_within(load(a, at + i), 0.0, top)
+            allowed = allowed and all_within(load(a, at + i), low, high)
         at += rows.stride
     return allowed
 

@@ -109,6 +109,15 @@ def logistic(z):
 
 
 @formula
+def identity_link(z):
+    """z."""
+    return z
+
+
+sigmoid_link, exp_link = logistic, exp
+
+
+@formula
 def normal_cdf(z):
     """Phi(z) = erfc(-z / sqrt(2)) / 2; the smaller tail is computed, the other is 1 less it."""
     x = absolute(z) * SQRT_HALF

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...compiler.jit import inlined, kernel
 from ..math import scalar
-from ..math.elementwise import SIGMOID, activation
+from ..math.elementwise import activation
 from ..math.power import exp2
 from ..simd.across import register_totals
 from ..simd.registers import fma, group_size, load_group, register_size, splat_group, store
@@ -27,7 +27,7 @@ from .samples import add_all, add_to, load_inputs, preactivation
 @kernel
 def is_single_sigmoid(plan):
     """Whether the sigmoid's own kernels serve: for one output, like the lecture's network."""
-    return layer_of(plan, 0).activation == SIGMOID and plan.n_outputs == 1
+    return layer_of(plan, 0).is_logistic and plan.n_outputs == 1
 
 
 @kernel

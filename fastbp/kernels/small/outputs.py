@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ...compiler.jit import kernel
 from ..math import scalar
 from ..math.custom import call_custom
-from ..math.elementwise import CROSS_ENTROPY, CUSTOM_LOSS, apply_link, load_sample_weights, loss, targets_allowed
+from ..math.elementwise import apply_link, load_sample_weights, loss, targets_allowed
 from ..simd.across import all_finite
 from ..simd.registers import (
     absolute,
@@ -115,7 +115,7 @@ def loss_of_outputs(plan, memory, outputs):
     """z -> dl/dz in place, and the sum of the outputs' losses."""
     group, z_at, targets_at = group_size(memory), outputs.outputs_offset, outputs.targets_offset
     total = splat_group(memory, 0.0)
-    if plan.loss == CUSTOM_LOSS:
+    if plan.loss_address:
         call_custom(plan.loss_address, memory, z_at, targets_at, plan.n_outputs, outputs.n_rows, group)
     for k in range(plan.n_outputs):
         z, y = load_group(memory, z_at + k * group), load_group(memory, targets_at + k * group)
@@ -139,7 +139,7 @@ def load_targets(call, outputs):
         at = outputs.targets_offset + k * group
         load_column(memory, at, call.y, outputs.row * n_out + k, n_out, outputs.n_rows)
         finite = finite and all_finite(load_group(memory, at))
-    return finite and targets_allowed(plan.loss, memory, Rows(outputs.targets_offset, group, n_out, group))
+    return finite and targets_allowed(plan, memory, Rows(outputs.targets_offset, group, n_out, group))
 
 
 @kernel
@@ -154,7 +154,7 @@ def losses_of_group(call, outputs):
     else:
         if not load_targets(call, outputs):
             return BAD_TARGET
-        if plan.loss == CROSS_ENTROPY:
+        if plan.couples_outputs:
             group_cross_entropy_of_targets(memory, losses_at, z_at, targets_at, n_out)
         else:
             loss_of_outputs(plan, memory, outputs)
@@ -174,10 +174,10 @@ def write_group_outputs(call, z_at, row, n_rows):
     plan, memory, out = call.plan, call.memory, call.out
     group, n_out = group_size(memory), plan.n_outputs
     if plan.mode == RESPONSE:
-        if plan.loss == CROSS_ENTROPY:
+        if plan.couples_outputs:
             softmax_of_group(memory, z_at, n_out)
         else:
-            apply_link(plan.loss, memory, Rows(z_at, group, n_out, group))
+            apply_link(plan, memory, Rows(z_at, group, n_out, group))
     for k in range(n_out):
         for s in range(n_rows):
             out[(row + s) * n_out + k] = memory[z_at + k * group + s]

@@ -15,10 +15,6 @@ left there, and are never looked at.
 from ...compiler.jit import kernel
 from ..math.custom import call_custom
 from ..math.elementwise import (
-    CROSS_ENTROPY,
-    CUSTOM,
-    CUSTOM_LOSS,
-    RELU,
     activate,
     apply_link,
     cross_entropy_of_labels,
@@ -84,7 +80,7 @@ def transposed_panels(layer):
 def pack_biases(call, layer, is_last, j):
     """A register of biases, zero where there are none; what lies after the last output is not seen by softmax."""
     plan, vector, memory = call.plan, call.vector, call.memory
-    padding = FAR_BELOW if is_last and plan.loss == CROSS_ENTROPY else 0.0
+    padding = FAR_BELOW if is_last and plan.couples_outputs else 0.0
     for i in range(j, j + register_size(memory)):
         bias = padding
         if i < layer.n_out:
@@ -147,7 +143,7 @@ def activate_layer(call, block, n):
     """z -> a(z) of a hidden layer, with slopes where they are needed; then what is dropped out."""
     plan, memory, layer = call.plan, call.memory, layer_of(call.plan, n)
     values, slopes = values_of(layer, block), slopes_of(layer, block)
-    if layer.activation == CUSTOM:
+    if layer.activation_address:
         address, stride = layer.activation_address, layer.stride
         call_custom(address, memory, values.offset, slopes.offset, block.n_rows, layer.n_out, stride)
     else:
@@ -162,7 +158,7 @@ def activate_layer(call, block, n):
 def is_rectifier(plan, n):
     """Whether a layer's activation is the epilogue relu; its values, none dropped out, tell the slopes."""
     layer = layer_of(plan, n)
-    return n < plan.n_layers - 1 and layer.activation == RELU and not layer.dropped
+    return n < plan.n_layers - 1 and layer.is_rectifier and not layer.dropped
 
 
 @kernel
@@ -228,12 +224,12 @@ def losses_wide(call, block):
     else:
         targets = Rows(targets_at, z.stride, z.n_rows, z.n)
         finite = load_rows(memory, targets, call.y, block.row * n)
-        if not (finite and targets_allowed(plan.loss, memory, targets)):
+        if not (finite and targets_allowed(plan, memory, targets)):
             return BAD_TARGET
-        if plan.loss == CROSS_ENTROPY:
+        if plan.couples_outputs:
             cross_entropy_of_targets(memory, z, targets_at, losses_at)
         else:
-            if plan.loss == CUSTOM_LOSS:
+            if plan.loss_address:
                 call_custom(plan.loss_address, memory, z.offset, targets_at, z.n_rows, n, z.stride)
             loss_of_rows(plan.loss, plan.loss_parameter, memory, z, targets_at, losses_at)
     if plan.has_sample_weight:
@@ -282,7 +278,7 @@ def write_outputs_wide(call, block):
         return
     z, n = values_of(layer, block), plan.n_outputs
     if plan.mode == RESPONSE:
-        apply_link(plan.loss, memory, z)
+        apply_link(plan, memory, z)
     for m in range(z.n_rows):
         for k in range(n):
             out[(block.row + m) * n + k] = memory[z.offset + m * z.stride + k]
