@@ -1,9 +1,9 @@
-"""The register tile: a small matrix that lives in vector registers, as a value that kernels carry through a loop.
+"""Microtiles: small matrices that live in vector registers, as values that kernels carry through a loop.
 
-    wide(a), narrow(a)                 the two shapes of tiles, in the dtype of `a`
+    wide(a), narrow(a)                 the two shapes of microtiles, in the dtype of `a`
     n_rows(shape), n_columns(shape)    of its tiles
     tile_row(shape, b, b_at)           every row = b[b_at : b_at + COLUMNS]          (a bias, say)
-    tile_load(shape, c, c_at, c_step)  rows from memory, c_step elements apart
+    tile_load(shape, c, c_at, c_step)  rows from memory, c_step elements from one to the next
     tile_store(c, c_at, c_step, tile)  rows to memory
     tile_multiply(tile, other)         element by element
     tile_fma(tile, a, a_at, a_step, b, b_at)
@@ -14,9 +14,9 @@
     tile_fma_rows(z, z_at, tile, a, a_at)
                                        z[z_at + n] += sum_m tile[m, n] a[a_at + m], m ascending
 
-Wide tiles do most of the work: 8 rows x 2 registers fill 16 of the 32 AVX-512 registers with sums, and leave room for a
-row of b and a broadcast; where there are 16 registers, 4 x 3 is the choice. Narrow tiles, one register wide and as many
-sums high, take the columns behind the last whole wide tile. The caller owns every index.
+Wide ones do most of the work: 8 rows x 2 registers fill 16 of the 32 AVX-512 registers with sums, and leave enough for
+a row of b and a number in all lanes; where there are 16 registers, 4 x 3 is the choice. Narrow ones, one register wide
+and up to twice as high, take the columns after the last whole wide one. The caller owns every index.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ WIDE, NARROW = ((8, 2), (16, 1)) if VECTOR_BYTES == 64 else ((4, 3), (8, 1))  # 
 
 
 class Tile(types.Type):
-    """The numbers of a tile, in registers."""
+    """The numbers of a microtile, in registers."""
 
     def __init__(self, dtype, rows, registers):
         self.dtype, self.rows, self.registers = dtype, rows, registers
@@ -42,7 +42,7 @@ class Tile(types.Type):
 
 
 class Shape(types.Type):
-    """A value that says only, by its type, what tiles to use."""
+    """A value that says only, by its type, what microtiles to use."""
 
     def __init__(self, dtype, rows, registers):
         self.tile = Tile(dtype, rows, registers)
@@ -199,7 +199,7 @@ def tile_mask(typing, tile, other):
     return tile(tile, other), _by_register(_zero_below)
 
 
-# Rows behind a block's last one hold whatever was left there; like the instructions, the twins say nothing about it.
+# Rows after a block's last one hold whatever was left there; like the instructions, the twins say nothing about it.
 _silent = np.errstate(all="ignore")
 
 

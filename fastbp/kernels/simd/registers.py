@@ -8,8 +8,8 @@
     load_part(a, at, n)             one register: n elements, if it holds more then zeros; reads nothing else
     store_part(a, at, n, v)         its first n elements; writes nothing else
     load_group_part(a, at, n)       the same of a group
-    prefetch(a, at)                 brings a cache line nearer; `at` may lie anywhere
-    prefetch_early(a, at)           the same, but not into the first-level cache, which has no room for it yet
+    prefetch(a, at)                 asks for a cache line ahead of its use; `at` may lie anywhere
+    prefetch_early(a, at)           the same, but not into the first-level cache, where it would displace what is in use
     load_even(a, at), load_odd(...) a group of elements 0, 2, 4, ... or 1, 3, 5, ... from `at` on
     splat(a, s), splat_group(a, s)  every lane = s, in the dtype of a
     register_size(a), group_size(a) elements in a register and in a group

@@ -76,7 +76,7 @@ def add_products(shape, tile, memory, a_at, a_stride, b_at, n_k, next_at):
     """tile[m, n] + sum_k a[m, k] b[k, n], for a panel b: the innermost loop of the library.
 
     Four steps are written out, after which the loop costs nothing; a narrow tile's many rows would leave the registers.
-    Meanwhile half a register of the next panel is asked for, so that a block's 16 tiles or more bring it nearer.
+    Meanwhile half a register of the next panel is prefetched: a block's 16 microtiles or more ask for all of it.
     """
     width = n_columns(shape)
     if width > register_size(memory):
@@ -157,7 +157,7 @@ def add_to_panel(shape, memory, sums_at, a, d, n_m):
 
 @kernel
 def add_outer_products(tile, memory, a_at, a_stride, d_at, d_stride, n_k):
-    """tile[m, n] + sum_k a[k, m] d[k, n]; what the next tiles need of `a` is brought nearer on the way."""
+    """tile[m, n] + sum_k a[k, m] d[k, n]; what the next microtiles need of `a` is prefetched on the way."""
     for _ in range(n_k):
         tile = tile_fma(tile, memory, a_at, 1, memory, d_at)
         prefetch(memory, a_at + register_size(memory))
