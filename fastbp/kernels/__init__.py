@@ -1,1 +1,4 @@
-"""Explicit-loop kernels. Kernels trust their arguments: every check is made at the door, in `fastbp.engine.inputs`."""
+"""Everything that computes, as explicit loops; README.md says how it runs, and what each kernel expects and promises.
+
+Kernels trust their arguments: `fastbp.engine.inputs` has checked them.
+"""
