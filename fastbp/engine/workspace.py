@@ -173,10 +173,10 @@ def _link_custom(net: MLP, header: np.record, layers: np.recarray, dtype: np.dty
     """Where the user's own functions are, compiled if they were not yet."""
     for layer, function in zip(layers, net.activations, strict=False):
         if function.is_custom:
-            layer.activation_address = custom.activation(function.value, function.derivative, dtype)
+            layer.activation_address = custom.activation_address(function.value, function.derivative, dtype)
     if net.loss_function.is_custom:
         own = net.loss_function
-        header.loss_address = custom.loss(own.value, own.derivative, dtype)
+        header.loss_address = custom.loss_address(own.value, own.derivative, dtype)
 
 
 class _Pools(threading.local):

@@ -101,9 +101,8 @@ def named(kind: type[ElementwiseFunction], function: Any) -> Any:
         return function
     if isinstance(function, str) and function in kind.records:
         return kind(function)
-    what = kind.__name__.lower()
-    module = kind.__module__
-    raise InputError(f"{what} must be one of {', '.join(kind.records)} or a value from {module}; got {function!r}")
+    what, face = kind.__name__.lower(), f"fastbp.{kind.__module__.rpartition('.')[2]}"
+    raise InputError(f"{what} must be one of {', '.join(kind.records)} or a value from {face}; got {function!r}")
 
 
 # -- functions of the user's own ---------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def kernels(s):
     where_positive, exp2 = s["where_positive"], s["exp2"]
     scale, like = s["scale"], s["like"]
     load_even, load_odd, splat, splat_group = s["load_even"], s["load_odd"], s["splat"], s["splat_group"]
-    first, add_products, total, highest = s["first"], s["add_products"], s["total"], s["highest"]
+    first, add_products, total, highest = s["first"], s["add_register_products"], s["total"], s["highest"]
     register_totals = s["register_totals"]
 
     def do_fma(a, b, c, out):

@@ -1,7 +1,7 @@
 """The kernels as plain Python: NUMBA_DISABLE_JIT=1 runs every line of them, with the NumPy twins of the intrinsics.
 
 By itself, and with each kernel against NumPy, for coverage:
-NUMBA_DISABLE_JIT=1 python -m pytest tests/kernels/test_uncompiled.py tests/kernels/alone --cov=fastbp.kernels
+NUMBA_DISABLE_JIT=1 python -m pytest tests/kernels/test_uncompiled.py tests/kernels/direct --cov=fastbp.kernels
 """
 
 import numpy as np

@@ -40,8 +40,8 @@ def test_an_average_that_overflows_is_noticed(optimizer):
     vector, gradient = np.zeros(20, np.float32), np.zeros(20, np.float32)
     gradient[17] = 1e21
     state = optimizer.init(vector)
-    row = optimizer.constants(0, 1)[0]
-    assert optimizers.kernel_of(vector.dtype)(state.record, row, vector, gradient) == 1
+    constants = optimizer.constants(0, 1)
+    assert optimizers.kernel_of(vector.dtype)(state.address, constants.ctypes.data, vector, gradient) == 1
 
 
 DECAYING = {

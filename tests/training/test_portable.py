@@ -48,7 +48,7 @@ import hashlib, pathlib, sys
 import numpy as np, numba, tempfile, secrets, shutil, concurrent.futures, subprocess, warnings
 {hide}
 import fastbp
-from fastbp.cli import main
+from fastbp.cli.main import main
 from fastbp.compiler import cache as _cache; from fastbp.compiler import jit as _jit; from fastbp.data import datasets
 
 folder = pathlib.Path({folder!r})

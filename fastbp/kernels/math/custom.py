@@ -13,8 +13,8 @@ from ..simd.vector import INDEX
 
 
 @jit.intrinsic(twin=lambda address, *arguments: jit.UNCOMPILED[address](*arguments))
-def call_custom(typing, address, a, at, b_at, n_rows, n, step):
-    """The compiled pair at an address, on n_rows rows of n elements `step` apart at two places of one memory."""
+def call_custom(typing, address, a, at, b_at, n_rows, n, stride):
+    """The compiled pair at an address, on n_rows rows of n elements `stride` apart at two places of one memory."""
 
     def emit(context, builder, sig, arguments):
         where, *operands = arguments
@@ -26,13 +26,13 @@ def call_custom(typing, address, a, at, b_at, n_rows, n, step):
 
 
 @functools.cache
-def activation(function, slope, dtype):
+def activation_address(function, slope, dtype):
     """The address of z -> (value(z), derivative(z)) in place and beside it."""
     value, derivative = _of_one(function), _of_one(slope)
 
-    def run(a, at, b_at, n_rows, n, step):
+    def run(a, at, b_at, n_rows, n, stride):
         for m in range(n_rows):
-            for i in range(m * step, m * step + n):
+            for i in range(m * stride, m * stride + n):
                 z = a[at + i]
                 a[at + i] = value(z)
                 a[b_at + i] = derivative(z)
@@ -42,13 +42,13 @@ def activation(function, slope, dtype):
 
 
 @functools.cache
-def loss(function, slope, dtype):
+def loss_address(function, slope, dtype):
     """The address of z -> derivative(y, z), y -> value(y, z), both in place."""
     value, derivative = _of_two(function), _of_two(slope)
 
-    def run(a, at, b_at, n_rows, n, step):
+    def run(a, at, b_at, n_rows, n, stride):
         for m in range(n_rows):
-            for i in range(m * step, m * step + n):
+            for i in range(m * stride, m * stride + n):
                 z, y = a[at + i], a[b_at + i]
                 a[at + i] = derivative(y, z)
                 a[b_at + i] = value(y, z)

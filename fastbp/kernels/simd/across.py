@@ -1,11 +1,11 @@
 """Operations of `simd` that look across the lanes of a vector, or choose among them.
 
 first(v, n)                     lanes from n on are 0, in each register
-add_products(s, a, b)           s + a_r b_r over the registers r of two groups, in order: 64 terms into 16 lanes
+add_register_products(s, a, b)  s + a_r b_r over the registers r of two groups, in order: 64 terms into 16 lanes
 total(v), highest(v)            sum and maximum over the lanes, in a fixed order
 register_totals(v)              the totals of a group's registers, as one short vector
-transpose(a, at, step, b, to, to_step)
-                                b[to + i to_step + j] = a[at + j step + i] for i, j = 0 .. register_size - 1
+transpose(a, at, stride, b, to, to_stride)
+                                b[to + i to_stride + j] = a[at + j stride + i] for i, j = 0 .. register_size - 1
 all_finite(v), all_within(v, low, high)
 """
 
@@ -43,14 +43,14 @@ def first(typing, v, n):
     return v(v, types.intp), emit
 
 
-def _twin_add_products(s, a, b):
+def _twin_add_register_products(s, a, b):
     for part_a, part_b in zip(a.reshape(-1, len(s)), b.reshape(-1, len(s)), strict=True):
         s = twin_fma(part_a, part_b, s)
     return s
 
 
-@intrinsic(twin=_twin_add_products)
-def add_products(typing, s, a, b):
+@intrinsic(twin=_twin_add_register_products)
+def add_register_products(typing, s, a, b):
     def emit(context, builder, sig, arguments):
         total_value, left, right = arguments
         for r in range(a.n // s.n):
@@ -109,22 +109,22 @@ def register_totals(typing, v):
     return result(v), emit
 
 
-def _twin_transpose(a, at, step, b, to, to_step):
+def _twin_transpose(a, at, stride, b, to, to_stride):
     n = lanes(a.dtype)
     for i in range(n):
-        b[to + i * to_step :][:n] = a[at + i : at + i + n * step : step][:n]
+        b[to + i * to_stride :][:n] = a[at + i : at + i + n * stride : stride][:n]
 
 
 @intrinsic(twin=_twin_transpose)
-def transpose(typing, a, at, step, b, to, to_step):
+def transpose(typing, a, at, stride, b, to, to_stride):
     vector = Vector(a.dtype, lanes(a.dtype))
     n = vector.n
 
     def emit(context, builder, sig, arguments):
         source, start, apart, target, end, end_apart = arguments
 
-        def address(pointer, first, step, row):
-            return builder.gep(pointer, [builder.add(first, builder.mul(step, INDEX(row)))])
+        def address(pointer, first, stride, row):
+            return builder.gep(pointer, [builder.add(first, builder.mul(stride, INDEX(row)))])
 
         rows = [load_at(builder, address(source, start, apart, row), vector) for row in range(n)]
         columns = transposed(builder, rows)

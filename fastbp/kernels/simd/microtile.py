@@ -3,11 +3,11 @@
     wide(a), narrow(a)                 the two shapes of microtiles, in the dtype of `a`
     n_rows(shape), n_columns(shape)    of its tiles
     tile_row(shape, b, b_at)           every row = b[b_at : b_at + COLUMNS]          (a bias, say)
-    tile_load(shape, c, c_at, c_step)  rows from memory, c_step elements from one to the next
-    tile_store(c, c_at, c_step, tile)  rows to memory
+    tile_load(shape, c, c_at, c_stride)  rows from memory, c_stride elements from one to the next
+    tile_store(c, c_at, c_stride, tile)  rows to memory
     tile_multiply(tile, other)         element by element
-    tile_fma(tile, a, a_at, a_step, b, b_at)
-                                       tile[m, :] += a[a_at + m a_step] b[b_at : b_at + COLUMNS]
+    tile_fma(tile, a, a_at, a_stride, b, b_at)
+                                       tile[m, :] += a[a_at + m a_stride] b[b_at : b_at + COLUMNS]
     tile_rectify(tile)                 0 where an element <= 0
     tile_mask(tile, other)             0 where the other's element <= 0
     tile_transpose(tile)               of a narrow tile: a tile with as many rows as a register has lanes
@@ -76,12 +76,12 @@ class _Writer:
     def __init__(self, builder, tile):
         self.builder, self.tile = builder, tile
 
-    def address(self, pointer, at, step=None, row=0, register=0):
-        """Pointer to element at + row step + register lanes."""
+    def address(self, pointer, at, stride=None, row=0, register=0):
+        """Pointer to element at + row stride + register lanes."""
         b = self.builder
         at = b.add(at, INDEX(register * self.tile.vector.n))
-        if step is not None:
-            at = b.add(at, b.mul(step, INDEX(row)))
+        if stride is not None:
+            at = b.add(at, b.mul(stride, INDEX(row)))
         return b.gep(pointer, [at])
 
     def load(self, pointer):
@@ -146,8 +146,10 @@ def tile_row(typing, shape, b, b_at):
     return shape.tile(shape, b, types.intp), emit
 
 
-@intrinsic(twin=lambda shape, c, at, step: np.stack([c[at + m * step :][: shape.columns] for m in range(shape.rows)]))
-def tile_load(typing, shape, c, c_at, c_step):
+@intrinsic(
+    twin=lambda shape, c, at, stride: np.stack([c[at + m * stride :][: shape.columns] for m in range(shape.rows)])
+)
+def tile_load(typing, shape, c, c_at, c_stride):
     def emit(context, builder, sig, arguments):
         w = _Writer(builder, shape.tile)
         return w.value(lambda row, r: w.load(w.address(*arguments[1:], row=row, register=r)))
@@ -155,13 +157,13 @@ def tile_load(typing, shape, c, c_at, c_step):
     return shape.tile(shape, c, types.intp, types.intp), emit
 
 
-def _twin_store(c, c_at, c_step, tile):
+def _twin_store(c, c_at, c_stride, tile):
     for m, row in enumerate(tile):
-        c[c_at + m * c_step :][: row.size] = row
+        c[c_at + m * c_stride :][: row.size] = row
 
 
 @intrinsic(twin=_twin_store)
-def tile_store(typing, c, c_at, c_step, tile):
+def tile_store(typing, c, c_at, c_stride, tile):
     def emit(context, builder, sig, arguments):
         *place, value = arguments
         w = _Writer(builder, tile)
@@ -209,14 +211,14 @@ def tile_multiply(typing, tile, other):
 
 
 @_silent
-def _twin_fma(tile, a, a_at, a_step, b, b_at):
+def _twin_fma(tile, a, a_at, a_stride, b, b_at):
     rows, n = tile.shape
-    column = a[a_at + a_step * np.arange(rows)][:, None]
+    column = a[a_at + a_stride * np.arange(rows)][:, None]
     return (np.multiply(column, b[b_at : b_at + n], dtype=np.float64) + tile).astype(tile.dtype)
 
 
 @intrinsic(twin=_twin_fma)
-def tile_fma(typing, tile, a, a_at, a_step, b, b_at):
+def tile_fma(typing, tile, a, a_at, a_stride, b, b_at):
     def emit(context, builder, sig, arguments):
         value, a_pointer, a_place, a_stride, b_pointer, b_place = arguments
         w = _Writer(builder, tile)

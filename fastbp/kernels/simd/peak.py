@@ -13,7 +13,7 @@ from ...compiler import jit, threads
 from . import registers, vector
 
 # Three groups of four registers: 12 sums that do not wait for each other, where pipes x latency is 8 to 10.
-_STRIPS = 3
+_GROUPS = 3
 _LOOPS = 2_000_000
 _BYTES = 2**27  # more than a last-level cache holds
 
@@ -63,7 +63,7 @@ def multiply_adds(dtype: np.dtype, n_threads: int) -> Callable[[], float]:
     def call() -> float:
         out[:] = 1e-3
         threads.launch(entry, n_threads, out, group, n_threads, _LOOPS)
-        return 2.0 * _STRIPS * _LOOPS * out.size
+        return 2.0 * _GROUPS * _LOOPS * out.size
 
     return call
 

@@ -3,8 +3,8 @@
     pointer(array)                  the array's memory, as every other function takes it
     load(a, at), store(a, at, v)    one register: a[at : at + lanes], 16 float32 or 8 float64 with AVX-512
     load_group(a, at)               a group: GROUP_REGISTERS registers as one value, so that the pipes never wait
-    load_strided(a, at, step), store_strided(a, at, step, v)
-                                    a group whose registers lie `step` apart, in rows of a matrix, say
+    load_strided(a, at, stride), store_strided(a, at, stride, v)
+                                    a group whose registers lie `stride` apart, in rows of a matrix, say
     load_part(a, at, n)             one register: n elements, if it holds more then zeros; reads nothing else
     store_part(a, at, n, v)         its first n elements; writes nothing else
     load_group_part(a, at, n)       the same of a group
@@ -109,9 +109,9 @@ def load_group(typing, a, at):
 
 
 @intrinsic(
-    twin=lambda a, at, step: np.concatenate([a[at + r * step :][: lanes(a.dtype)] for r in range(GROUP_REGISTERS)])
+    twin=lambda a, at, stride: np.concatenate([a[at + r * stride :][: lanes(a.dtype)] for r in range(GROUP_REGISTERS)])
 )
-def load_strided(typing, a, at, step):
+def load_strided(typing, a, at, stride):
     register = Vector(a.dtype, lanes(a.dtype))
 
     def emit(context, builder, sig, arguments):
@@ -121,18 +121,18 @@ def load_strided(typing, a, at, step):
     return Vector(a.dtype, GROUP_REGISTERS * register.n)(a, types.intp, types.intp), emit
 
 
-def _rows(builder, pointer_to, at, step):
+def _rows(builder, pointer_to, at, stride):
     """Where GROUP_REGISTERS registers lie."""
-    return [builder.gep(pointer_to, [builder.add(at, builder.mul(step, INDEX(r)))]) for r in range(GROUP_REGISTERS)]
+    return [builder.gep(pointer_to, [builder.add(at, builder.mul(stride, INDEX(r)))]) for r in range(GROUP_REGISTERS)]
 
 
-def _twin_store_spread(a, at, step, v):
+def _twin_store_strided(a, at, stride, v):
     for r, register in enumerate(v.reshape(GROUP_REGISTERS, -1)):
-        a[at + r * step :][: register.size] = register
+        a[at + r * stride :][: register.size] = register
 
 
-@intrinsic(twin=_twin_store_spread)
-def store_strided(typing, a, at, step, v):
+@intrinsic(twin=_twin_store_strided)
+def store_strided(typing, a, at, stride, v):
     def emit(context, builder, sig, arguments):
         *where, value = arguments
         for r, place in enumerate(_rows(builder, *where)):

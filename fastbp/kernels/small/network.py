@@ -52,7 +52,7 @@ def pack_units(call, region):
 
 
 @inlined
-def add_unit(memory, unit, n_in, h_at, power, z):
+def add_hidden_unit(memory, unit, n_in, h_at, power, z):
     """z + W2_j h_j, where h_j = 1 / (1 + power) is kept."""
     h = 1.0 / (power + 1.0)
     store(memory, h_at, h)
@@ -74,13 +74,13 @@ def forward_sigmoid(plan, memory, region):
     power = exp2(preactivation(memory, unit, x_at, n_in))
     z_j = preactivation(memory, unit + stride, x_at, n_in)
     for _ in range(2, n_units):
-        z = add_unit(memory, unit, n_in, h_at, power, z)
+        z = add_hidden_unit(memory, unit, n_in, h_at, power, z)
         power = exp2(z_j)
         z_j = preactivation(memory, unit + 2 * stride, x_at, n_in)
         unit += stride
         h_at += group
-    z = add_unit(memory, unit, n_in, h_at, power, z)
-    z = add_unit(memory, unit + stride, n_in, h_at + group, exp2(z_j), z)
+    z = add_hidden_unit(memory, unit, n_in, h_at, power, z)
+    z = add_hidden_unit(memory, unit + stride, n_in, h_at + group, exp2(z_j), z)
     store(memory, region + output.values_offset, z)
 
 

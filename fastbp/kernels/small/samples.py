@@ -4,7 +4,7 @@ x[k, s],  h[j, s],  z[k, s],  s = 0 .. group - 1
 """
 
 from ...compiler.jit import inlined, kernel
-from ..simd.across import add_products, all_finite
+from ..simd.across import add_register_products, all_finite
 from ..simd.registers import fma, group_size, like, load, load_even, load_group, load_odd, splat_group, store
 
 
@@ -55,10 +55,10 @@ def preactivation(memory, unit, x_at, n_in):
 @kernel
 def add_to(memory, at, a, b):
     """The register at `at` += the products of two groups."""
-    store(memory, at, add_products(load(memory, at), a, b))
+    store(memory, at, add_register_products(load(memory, at), a, b))
 
 
 @kernel
 def add_all(memory, at, a):
     """The register at `at` += the registers of a group."""
-    store(memory, at, add_products(load(memory, at), a, like(a, 1.0)))
+    store(memory, at, add_register_products(load(memory, at), a, like(a, 1.0)))

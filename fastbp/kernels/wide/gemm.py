@@ -98,15 +98,15 @@ def add_products(shape, tile, memory, a_at, a_stride, b_at, n_k, next_at):
 
 
 @kernel
-def multiply(memory, product):
+def block_product(memory, product):
     """A product of a block, by wide and then by narrow microtiles."""
     panels = product.b
-    multiply_panels(wide(memory), memory, product, 0, panels.wide)
-    multiply_panels(narrow(memory), memory, product, panels.wide, panels.padded)
+    product_panels(wide(memory), memory, product, 0, panels.wide)
+    product_panels(narrow(memory), memory, product, panels.wide, panels.padded)
 
 
 @kernel
-def multiply_panels(shape, memory, product, first, last):
+def product_panels(shape, memory, product, first, last):
     """The columns first to last - 1 of that, by microtiles of one shape."""
     a, b, c, epilogue = product.a, product.b, product.c, product.epilogue
     for j in range(first, last, n_columns(shape)):

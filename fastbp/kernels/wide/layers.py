@@ -30,7 +30,7 @@ from ..simd.addresses import int64s_at
 from ..simd.registers import register_size
 from ..structures import BAD_INPUT, BAD_TARGET, GRADIENT, RESPONSE, Rows, last_layer, layer_of
 from .dropout import drop
-from .gemm import MASK, RECTIFY, SCALE, STORE, Panels, Product, multiply, pack_columns
+from .gemm import MASK, RECTIFY, SCALE, STORE, Panels, Product, block_product, pack_columns
 from .narrow_output import deltas_of_narrow, forward_narrow, losses_narrow, write_outputs_narrow
 
 PREFETCH_DISTANCE = 3  # rows that are loaded from all over x are asked for so many ahead
@@ -133,7 +133,7 @@ def forward_layers(call, block):
             z, epilogue = values_of(layer, block), one_of(is_rectified, RECTIFY, STORE)
             panels = Panels(layer.panels_offset, layer.n_in, layer.padded_out, layer.wide_out)
             biases_at = layer.packed_biases_offset
-            multiply(memory, Product(z, inputs_of(plan, block, n), panels, biases_at, epilogue, z.offset))
+            block_product(memory, Product(z, inputs_of(plan, block, n), panels, biases_at, epilogue, z.offset))
         if n < plan.n_layers - 1 and not is_rectified:
             activate_layer(call, block, n)
 
@@ -184,7 +184,7 @@ def deltas_below(plan, memory, block, n):
         deltas_of_narrow(plan, memory, block, to, values_at, is_rectified)
         return
     deltas = slopes_of(layer, block)
-    multiply(
+    block_product(
         memory,
         Product(to, deltas, transposed_panels(layer), plan.zeros_offset, one_of(is_rectified, MASK, SCALE), values_at),
     )
@@ -197,7 +197,7 @@ def input_gradient_wide(call, block, deltas_at):
     layer, n, stride = layer_of(plan, 0), plan.n_inputs, plan.inputs_stride
     to = Rows(deltas_at, stride, block.n_rows, n)
     panels, zeros_at = transposed_panels(layer), plan.zeros_offset
-    multiply(memory, Product(to, slopes_of(layer, block), panels, zeros_at, STORE, deltas_at))
+    block_product(memory, Product(to, slopes_of(layer, block), panels, zeros_at, STORE, deltas_at))
     for m in range(block.n_rows):
         for k in range(n):
             d_x[(block.row + m) * n + k] = memory[deltas_at + m * stride + k] * plan.scale

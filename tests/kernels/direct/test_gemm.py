@@ -17,8 +17,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
 @compiled
-def multiply(memory, product):
-    gemm.multiply(pointer(memory), product)
+def block_product(memory, product):
+    gemm.block_product(pointer(memory), product)
 
 
 @compiled
@@ -106,7 +106,7 @@ def test_a_product_is_numpy_s(dtype, m, k, n, epilogue):
     put(memory, values_rows, values)
     put(memory, c_rows, c)
     before = memory.copy()
-    multiply(memory, Product(c_rows, a_rows, panels, start_at, epilogue, values_rows.offset))
+    block_product(memory, Product(c_rows, a_rows, panels, start_at, epilogue, values_rows.offset))
     a, b, start = (v.astype(np.float64) for v in (a, b, start))
     wanted, sizes = EPILOGUES[epilogue](start + a @ b, values, c), np.abs(start) + np.abs(a) @ np.abs(b)
     scale = np.abs(c) if epilogue == SCALE else 1
@@ -125,10 +125,10 @@ def test_a_row_has_the_same_bits_wherever_it_stands(dtype):
     put(memory, a, rng.standard_normal((m, k)))
     memory[panels.offset : panels.offset + k * panels.padded] = in_panels(rng.standard_normal((k, n)), panels, dtype)
     memory[start_at : start_at + panels.padded] = rng.standard_normal(panels.padded)
-    multiply(memory, Product(c, a, panels, start_at, STORE, 0))
+    block_product(memory, Product(c, a, panels, start_at, STORE, 0))
     together = matrix_in(memory, c)
     for i in range(m):
-        multiply(memory, Product(c._replace(n_rows=1), Rows(i * k, k, 1, k), panels, start_at, STORE, 0))
+        block_product(memory, Product(c._replace(n_rows=1), Rows(i * k, k, 1, k), panels, start_at, STORE, 0))
         np.testing.assert_array_equal(matrix_in(memory, c._replace(n_rows=1))[0], together[i])
     assert np.isfinite(together).all()
 
