@@ -147,7 +147,9 @@ def _phases(batch: Batch, net: MLP, data: backprop.Data, grad: np.ndarray) -> di
     want = Want(k.GRADIENT, net.loss_function.code)
 
     def run(phase: int) -> None:
-        batch.bind(data, want, grad, data.vector[:0])  # anew, as other calls of the batch want other things
+        batch.bind(
+            data.vector, data, want, grad, data.vector[:0]
+        )  # anew, as other calls of the batch want other things
         batch.run_phase(phase, data.vector)
 
     return {name: functools.partial(run, phase) for name, phase in phases.items()}

@@ -77,7 +77,7 @@ class Batch:
         if stored:
             self.header.sparse_address = self.entries.sparse_part.address()
         self.set_program(self.schedule.phases)
-        self._wanted: tuple[Any, ...] = ()
+        self._bound_for: tuple[Any, ...] = ()
         self._in_use = in_use
 
     def __enter__(self) -> Batch:
@@ -106,36 +106,40 @@ class Batch:
             return self.entries.training_part.address()
         return self.entries.sparse_part.address() if kind == k.INPUTS else self.entries.gradient_part.address()
 
-    def bind(self, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
-        """Let the batch compute what is wanted from a call's arrays; d_x is empty where it is not wanted."""
+    def bind(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
+        """Let the batch compute what is wanted of parameters and a call's arrays; d_x is empty where it is not wanted.
+
+        The batch keeps their addresses alone: whoever calls keeps the arrays alive until `run` returns.
+        """
         labels, weights = call.y.dtype == np.int64, call.sample_weight.size > 0
-        wanted = (want, labels, weights, d_x.size > 0, len(call.x))
-        if wanted != self._wanted:
-            self._wanted, header = wanted, self.header
+        bound_for = (want, labels, weights, d_x.size > 0, len(call.x))
+        if bound_for != self._bound_for:
+            self._bound_for, header = (), self.header  # for nothing, should a signal come in between
             header.mode, header.loss, header.scale, header.l1, header.l2 = want
-            header.has_labels, header.has_sample_weight, header.wants_input_gradient, header.n_source = wanted[1:]
+            header.has_labels, header.has_sample_weight = labels, weights
+            header.wants_input_gradient, header.n_source = d_x.size > 0, len(call.x)
+            self._bound_for = bound_for
         if call.stored:
-            self.header.indices_address, self.header.starts_address = (
-                call.x.indices.ctypes.data,
-                call.x.starts.ctypes.data,
-            )
-            self.header.n_stored = len(call.x.indices)
-        self.entries.bind(self.address, call.vector, *call.flat, d_x, out)
+            indices, starts = call.x.indices, call.x.starts
+            self.header.indices_address, self.header.starts_address = indices.ctypes.data, starts.ctypes.data
+            self.header.n_stored = len(indices)
+        self.entries.bind(self.address, vector, *call.flat, d_x, out)
 
     def run(self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None) -> int:
         """Run the program up to the first phase that found something wrong; returns a status.
 
-        is_stopped : asked after each launch of 50 ms; once it says so, the status is STOPPED.
+        is_stopped : asked before every launch but the first; once it says so, the status is STOPPED. After the last
+        launch, in which a step of training takes effect, it is not asked: a stopped program has had none.
         """
-        for first, last, is_shared in self.launches:
+        for number, (first, last, is_shared) in enumerate(self.launches):
+            if number and is_stopped is not None and is_stopped():
+                return k.STOPPED
             if is_shared:
                 status = self._share(vector, first)
             else:
                 status = self.entries.serial(vector, self.address, first, last)
             if status:
                 return status
-            if is_stopped is not None and is_stopped():
-                return k.STOPPED
         return 0
 
     def objective(self, want: Want) -> float:

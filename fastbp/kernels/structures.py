@@ -224,7 +224,7 @@ def call_of(plan, like):
         numbers_at(plan.sample_weight_address, n * plan.has_sample_weight, like),
         numbers_at(plan.memory_address, plan.n_memory, like),
         float64s_at(plan.accumulators_address, plan.n_accumulated),
-        numbers_at(plan.d_x_address, n_x * plan.wants_input_gradient, like),
+        numbers_at(plan.d_x_address, n * plan.n_inputs * plan.wants_input_gradient, like),
         numbers_at(plan.out_address, n_out, like),
     )
 

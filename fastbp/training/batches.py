@@ -16,21 +16,16 @@ from ..model.network import MLP
 class Arrays:
     """Inputs, targets and weights as kernels take them, of all rows or of a batch; see `backprop.Data`."""
 
-    __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
+    __slots__ = ("flat", "nothing", "sample_weight", "stored", "x", "y")
 
     def __init__(self, x: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         self.stored = x.stored_per_row if isinstance(x, CSR) else 0
         numbers = x.values if self.stored else x.reshape(-1)
-        self.x, self.y, self.vector, self.nothing = x, y, None, numbers[:0]
+        self.x, self.y, self.nothing = x, y, numbers[:0]
         self.sample_weight = self.nothing if sample_weight is None else sample_weight
         has_labels = y.dtype == np.int64
         targets, labels = (self.nothing, y) if has_labels else (y.reshape(-1), np.empty(0, np.int64))
         self.flat = (numbers, targets, labels, self.sample_weight)
-
-    def with_vector(self, vector: np.ndarray) -> Arrays:
-        """These arrays, to be used with parameters."""
-        self.vector = vector
-        return self
 
 
 class BatchSource:
@@ -57,24 +52,31 @@ class BatchSource:
             return k.WHOLE
         return k.KEYED if self._is_shuffled and n_batches > 1 else k.SEQUENTIAL
 
-    def buffers(self, n: int, *, gathers_inputs: bool) -> Arrays:
+    def buffers(self, n: int, gathers_inputs: bool) -> Arrays:
         """Arrays for the n rows of a batch; x itself where kernels read its rows one by one."""
         x, y = self.data.x, self.data.y
-        if self.data.stored:
-            x = self._sparse_buffer(n)
-        elif gathers_inputs:
-            x = np.empty((n, x.shape[1]), x.dtype)
+        if gathers_inputs:
+            x = self._sparse_buffer(n) if self.data.stored else np.empty((n, x.shape[1]), x.dtype)
         weights = np.empty(n, self.data.sample_weight.dtype) if self.data.sample_weight.size else None
         return Arrays(x, np.empty((n, *y.shape[1:]), y.dtype), weights)
 
     def _sparse_buffer(self, n: int) -> CSR:
-        """Sparse inputs for the n rows that hold the most."""
+        """Sparse inputs for the batch of n rows that holds the most numbers."""
         x = self.data.x
-        stored = np.diff(x.starts)
-        most = n * int(stored.max()) if self.order.size else int(np.partition(stored, len(x) - n)[len(x) - n :].sum())
+        most = self._most_stored(np.diff(x.starts), n)
         starts = np.zeros(n + 1, np.int64)
         starts[1:] = most  # until the first batch is gathered
         return CSR(np.empty(most, x.values.dtype), np.zeros(most, np.int32), starts, x.shape[1])
+
+    def _most_stored(self, stored: np.ndarray, n: int) -> int:
+        """How many numbers a batch of n rows may hold, of rows that hold so many each."""
+        stored = stored if self.subset is None else stored[self.subset]
+        if not self.order.size:  # any n rows, each once
+            return int(np.partition(stored, len(stored) - n)[len(stored) - n :].sum())
+        # The order goes on from its start, and batches begin anew in every epoch: any n rows that follow each other.
+        given = stored[np.concatenate([self.order, np.resize(self.order, n)])]
+        sums = np.concatenate([[0], np.cumsum(given)])
+        return int((sums[n:] - sums[:-n]).max())
 
     def need(self, t: int, count: int) -> tuple[int, int]:
         """Let the rows of step t and of some after it be there: the step whose rows come first, and of how many."""

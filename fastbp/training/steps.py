@@ -52,8 +52,8 @@ class Descent:
         stored = source.data.stored
         self.batches = [Batch(net, rows, vector.dtype, threads, stored, drops=any(dropout)) for rows in sizes]
         self._order = source.order_of(self.batch_size, self.n_batches)
-        is_small = self.batches[0].layout.family == "small"
-        self.feed = source.data if self._order == k.WHOLE else source.buffers(self.batch_size, gathers_inputs=is_small)
+        gathers_inputs = self.batches[0].layout.family == "small" or source.data.stored > 0
+        self.feed = source.data if self._order == k.WHOLE else source.buffers(self.batch_size, gathers_inputs)
         self.rows = np.empty(self.batch_size, np.int64)
         self._shuffle = np.empty(SHARDS * max(batch.schedule.n_workers for batch in self.batches), np.int64)
         self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
@@ -63,15 +63,15 @@ class Descent:
         self.training = self._trainings[0]
         want = Want(k.GRADIENT, net.loss_function.code, 1.0, l1, l2)
         for batch in self.batches:
-            self._prepare(batch, want, [round(share * drops.ALL) for share in dropout] or [0], is_small)
+            self._prepare(batch, want, [round(share * drops.ALL) for share in dropout] or [0], gathers_inputs)
         self._describe(seed, reduction)
 
-    def _prepare(self, batch: Batch, want: Want, dropped: list[int], is_small: bool) -> None:
+    def _prepare(self, batch: Batch, want: Want, dropped: list[int], gathers_inputs: bool) -> None:
         """Let a batch's program be a step of training."""
         vector, header = self.params.vector, batch.header
-        batch.bind(self.feed.with_vector(vector), want, self.gradient.vector, vector[:0])
-        reads_rows = not (self._order == k.WHOLE or is_small or self.feed.stored)
-        header.rows_address = self.rows.ctypes.data if reads_rows else 0
+        batch.bind(vector, self.feed, want, self.gradient.vector, vector[:0])
+        reads_rows_of_x = not (self._order == k.WHOLE or gathers_inputs)
+        header.rows_address = self.rows.ctypes.data if reads_rows_of_x else 0
         header.dropped_inputs = dropped[0]
         batch.layers.dropped[: len(dropped) - 1] = dropped[1:]
         header.training_address = self._trainings.ctypes.data
@@ -99,8 +99,8 @@ class Descent:
         training.plan_address, training.last_plan_address = self.batches[0].address, self.batches[-1].address
 
     @property
-    def is_small(self) -> bool:
-        """Whether steps are so small that many are made in one call, on one thread."""
+    def is_one_launch(self) -> bool:
+        """Whether steps are so small that each is one launch: then many are made in one call, on one thread."""
         return all(len(batch.launches) == 1 for batch in self.batches)
 
     @property
@@ -137,25 +137,32 @@ class Descent:
         updates = self.state.optimizer.constants(self.state.step, len(records), self.state.scale)
         training = self.training
         training.step = first
+        # Kernels find both by their addresses: they live as long as this call.
         training.update_address, training.record_address = updates.ctypes.data, records.ctypes.data
-        if self.is_small:
-            return self._run_many(first, records)
+        is_stopped = None if self._goes_back else self.is_stopped
+        run = self._run_many if self.is_one_launch else self._run_each
+        return run(first, records, is_stopped)
+
+    def _run_each(self, first: int, records: np.recarray, is_stopped: Callable[[], bool] | None) -> int:
+        """Steps of several launches each, some of them on threads."""
+        step, update, record = (self._trainings[name] for name in ("step", "update_address", "record_address"))
         for done in range(len(records)):
-            if self.is_stopped is not None and self.is_stopped():
+            if is_stopped is not None and is_stopped():
                 return done
             is_last = (first + done + 1) % self.n_batches == 0
-            status = self.batches[-1 if is_last else 0].run(self.params.vector, self.is_stopped)
+            status = self.batches[-1 if is_last else 0].run(self.params.vector, is_stopped)
             if status == k.STOPPED:
                 return done
             if status:
                 raise self._error(status, first + done, records[done])
             self.state.step += 1
-            training.step += 1
-            training.update_address += updates.itemsize
-            training.record_address += records.itemsize
+            step += 1
+            update += k.UPDATE.itemsize
+            record += k.RECORD.itemsize
         return len(records)
 
-    def _run_many(self, first: int, records: np.recarray) -> int:
+    def _run_many(self, first: int, records: np.recarray, is_stopped: Callable[[], bool] | None) -> int:
+        """Steps of one launch each, as many in one call as take 50 ms."""
         entries, address, done = self.batches[0].entries, self._trainings.ctypes.data, 0
         while done < len(records):
             count = min(self.steps_a_call, len(records) - done)
@@ -164,7 +171,7 @@ class Descent:
             done += n
             if status:
                 raise self._error(status, first + done, records[done])
-            if self.is_stopped is not None and self.is_stopped():
+            if is_stopped is not None and is_stopped():
                 break
         return done
 

@@ -16,7 +16,7 @@ from numba import types
 from ...compiler.jit import Entry, entry, kernel, prange
 from ..simd.addresses import address_of
 from ..simd.registers import pointer
-from ..structures import BLOCKS, GRADIENT, INPUTS, PACK, UNITS, call_at, call_of, phase_at, plan_at, training_at
+from ..structures import BLOCKS, GRADIENT, INPUTS, PACK, REDUCE, UNITS, call_at, call_of, phase_at, plan_at, training_at
 from ..structures import RECORD as RECORD_OF_STEP
 from ..structures import UPDATE as UPDATE_OF_STEP
 from ..training.steps import plan_of_step, training_part
@@ -43,7 +43,7 @@ def gradient_part(like, plan_address, kind, wave, worker, n_workers, first, coun
     elif kind == UNITS:
         if call.plan.mode == GRADIENT:
             units_of_wave(call, wave, worker, n_workers, first, count)
-    else:
+    elif kind == REDUCE:
         reduce(call, worker, n_workers)
     return 0
 
