@@ -158,9 +158,10 @@ def _about(runs: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def summary_table(rows: dict[str, str], found: Results) -> str:
-    """The time of a call, and of each peer its own and its ratio to fastbp; in bold where the peer is faster."""
+    """The time of a call, and each peer's with its ratio, bold where it is faster; and where that was measured."""
     columns = (FASTBP.name, *SUMMARY_PEERS)
     lines = [_row(["What", *columns]), _row(["---", *["---:"] * len(columns)])]
+    measured = {case for case, peer in found.runs if peer == FASTBP.name}
     for name, case in rows.items():
         ours = found.samples(case, FASTBP.name)
         cells = [_time(statistics.median(ours)) if ours else "-"]
@@ -168,7 +169,17 @@ def summary_table(rows: dict[str, str], found: Results) -> str:
             peer = next((peer for peer in peers if found.samples(case, peer)), None)
             cells.append(_beside(found.measurements[case, peer]) if peer else "-")
         lines.append(_row([name, *cells]))
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, *_machines([found.runs[case, FASTBP.name] for case in rows.values() if case in measured])]
+    )
+
+
+def _machines(runs: list[dict[str, Any]]) -> list[str]:
+    """Each machine with the commits that were measured on it."""
+    commits: dict[str, list[str]] = {}
+    for run in runs:
+        commits.setdefault(f"{run['cpu']}, {run['n_threads']} threads on {run['n_cpus']} CPUs", []).append(_commit(run))
+    return [f"\n{machine}; measured at {' and '.join(dict.fromkeys(c))}." for machine, c in commits.items()]
 
 
 def _beside(measurement: dict[str, Any]) -> str:

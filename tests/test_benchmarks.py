@@ -344,6 +344,8 @@ def test_summary_table():
     assert report.summary_table({"small": CASE.id, "none": "elsewhere"}, measured).splitlines()[2:] == [
         "| small | 2 us | **1 us (0.5 x)** | 3 s (1,500,000 x) | - | 4 ms (2 x) |",
         "| none | - | - | - | - | - |",
+        "",
+        "Some CPU (model4), 2 threads on 4 CPUs; measured at 0123456789.",
     ]
 
 
