@@ -1,4 +1,4 @@
-"""Measure what the README's tables show, and keep the raw numbers in results/.
+"""Measure what RESULTS.md shows, and keep the raw numbers in results/.
 
     python -m benchmarks.measure                          everything, on all CPUs this process may use
     python -m benchmarks.measure --only cases --match "2-100-1 float32"

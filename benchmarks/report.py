@@ -1,11 +1,11 @@
-"""From results/ and targets.toml to the README's tables.
+"""From results/ and targets.toml to the tables of RESULTS.md, and to the README's one table.
 
-    python -m benchmarks.report             write the tables into README.md, between their markers
-    python -m benchmarks.report --check     write nothing; exit 1 if the README is out of date
+    python -m benchmarks.report             write the tables into both files, between their markers
+    python -m benchmarks.report --check     write nothing; exit 1 if one of them is out of date
     python -m benchmarks.report --stdout    print the tables
 
-All of them also name the targets that were not measured, were missed, or were measured before the last change to the
-code that decides them.
+All of them also name the targets that were not measured, were missed, or were measured before the code that decides
+them changed (see history.py).
 """
 
 from __future__ import annotations
@@ -18,13 +18,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import results, targets
+from . import history, results, targets
 from .cases import GROUPS, Case
 from .peers import FASTBP, FEWER_ROWS, PEERS, SPECIAL, TOLERANCE, TUNED
 from .results import Results
 from .targets import BEST, UNITS, Target
 
-README = results.ROOT / "README.md"
+PAGES = {"targets": "benchmarks/RESULTS.md", "results": "benchmarks/RESULTS.md", "summary": "README.md"}
+# The README's rows: what a stranger understands, and the case.
+SUMMARY = {
+    "2-100-1, a million rows": "2-100-1 float32 x 1,000,000",
+    "32-64-64-64-64-3, 262,144 rows": "32-64-64-64-64-3 float32 x 262,144",
+    "784-256-128-10, 8,192 rows": "784-256-128-10 float32 x 8,192",
+    "784-256-128-10, 512 rows": "784-256-128-10 float32 x 512",
+    "1024-1024-1024-10, 4,096 rows": "1024-1024-1024-10 float32 x 4,096",
+    "4-32-16-4, 10,000 rows": "4-32-16-4 float32 x 10,000",
+    "2-100-1, one row": "2-100-1 float32 x 1",
+    "training on Fashion-MNIST, 10 epochs": "Fashion-MNIST, 784-256-128-10 float32, Adam, 10 epochs, batch 512",
+}
+SUMMARY_PEERS = {  # of NumPy the case's own code where there is one, otherwise fastbp.reference
+    "JAX": ("JAX",), "PyTorch": ("PyTorch",), "scikit-learn": ("scikit-learn",), "NumPy": ("NumPy", "fastbp.reference"),
+}  # fmt: skip
 TITLES = {
     "lecture": "The lecture's network, loss and gradients",
     "general": "Any depth and width, loss and gradients",
@@ -138,6 +152,45 @@ def _about(runs: Iterable[dict[str, Any]]) -> list[str]:
             f"{run['n_threads']} threads on {run['n_cpus']} CPUs, {run['system']}; {versions}."
         )
     return list(dict.fromkeys(lines))  # several runs at one commit look alike
+
+
+# -- the README's table ----------------------------------------------------------------------------------------------
+
+
+def summary_table(rows: dict[str, str], found: Results) -> str:
+    """The time of a call, and each peer's with its ratio, bold where it is faster; and where that was measured."""
+    columns = (FASTBP.name, *SUMMARY_PEERS)
+    lines = [_row(["What", *columns]), _row(["---", *["---:"] * len(columns)])]
+    measured = {case for case, peer in found.runs if peer == FASTBP.name}
+    for name, case in rows.items():
+        ours = found.samples(case, FASTBP.name)
+        cells = [_time(statistics.median(ours)) if ours else "-"]
+        for peers in SUMMARY_PEERS.values():
+            peer = next((peer for peer in peers if found.samples(case, peer)), None)
+            cells.append(_beside(found.measurements[case, peer]) if peer else "-")
+        lines.append(_row([name, *cells]))
+    return "\n".join(
+        [*lines, *_machines([found.runs[case, FASTBP.name] for case in rows.values() if case in measured])]
+    )
+
+
+def _machines(runs: list[dict[str, Any]]) -> list[str]:
+    """Each machine with the commits that were measured on it."""
+    commits: dict[str, list[str]] = {}
+    for run in runs:
+        commits.setdefault(f"{run['cpu']}, {run['n_threads']} threads on {run['n_cpus']} CPUs", []).append(_commit(run))
+    return [f"\n{machine}; measured at {' and '.join(dict.fromkeys(c))}." for machine, c in commits.items()]
+
+
+def _beside(measurement: dict[str, Any]) -> str:
+    ratio = targets.speedup(measurement)
+    text = f"{_time(statistics.median(measurement['samples']))} ({number(ratio)} x)"
+    return f"**{text}**" if ratio < 1 else text
+
+
+def _time(seconds: float) -> str:
+    unit = next((unit for unit in ("s", "ms") if seconds >= UNITS[unit]), "us")
+    return with_unit(seconds / UNITS[unit], unit)
 
 
 # -- side by side ----------------------------------------------------------------------------------------------------
@@ -262,57 +315,63 @@ def attention(rows: list[Target], found: Results) -> list[str]:
 
 def outdated(target: Target, run: dict[str, Any]) -> str:
     """Why a measurement no longer speaks for the code: "" if it does, or if there is no history to ask."""
-    changed = results.git("log", "-1", "--format=%h", "--abbrev=10", "--", *target.code)
-    if not changed:
+    if not results.git("rev-parse", "--verify", "--quiet", "HEAD"):
         return ""
     if run["uncommitted"]:
         return "measured with uncommitted changes"
-    # The commits since then that touch its code; a commit that is not in the history any more gives an error: "".
     known = results.git("rev-parse", "--verify", "--quiet", f"{run['commit']}^{{commit}}")
     if not known:
         return f"measured at {run['commit']}, a commit that this history does not have"
-    since = results.git("log", "--format=%h", f"{known}..HEAD", "--", *target.code)
-    return f"measured at {run['commit']}, before the code changed in {changed}" if since else ""
+    changed = history.changed_files(known, target.code)
+    others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    return f"measured at {run['commit']}, before {changed[0]}{others} changed" if changed else ""
 
 
-# -- the README ------------------------------------------------------------------------------------------------------
+# -- the pages -------------------------------------------------------------------------------------------------------
 
 
-def spliced(text: str, parts: dict[str, str]) -> str:
-    """The README's text with every part between its markers, `<!-- name:begin -->` and `<!-- name:end -->`."""
+def spliced(text: str, parts: dict[str, str], page: str) -> str:
+    """A page's text with every part between its markers, `<!-- name:begin -->` and `<!-- name:end -->`."""
     for name, part in parts.items():
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-            raise SystemExit(f"README.md needs the line {begin} and after it the line {end}, once each")
+            raise SystemExit(f"{page} needs the line {begin} and after it the line {end}, once each")
         before, after = text[: text.index(begin) + len(begin)], text[text.index(end) :]
         text = f"{before}\n{part}\n{after}"
     return text
 
 
-def main(arguments: list[str] | None = None, readme: Path = README, folder: Path = results.FOLDER) -> int:
+def main(arguments: list[str] | None = None, root: Path = results.ROOT, folder: Path = results.FOLDER) -> int:
     """Write, check or print the tables; returns the exit code."""
     parser = argparse.ArgumentParser("python -m benchmarks.report", description=__doc__.partition("\n")[0])
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument("--check", action="store_true", help="write nothing; exit 1 if the README is out of date")
+    choice.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
     choice.add_argument("--stdout", action="store_true", help="print the tables")
     options = parser.parse_args(arguments)
     rows, found = targets.load(), results.read(folder)
-    parts = {"targets": targets_table(rows, found), "results": results_tables(GROUPS, found)}
+    parts = {
+        "targets": targets_table(rows, found),
+        "results": results_tables(GROUPS, found),
+        "summary": summary_table(SUMMARY, found),
+    }
     for line in attention(rows, found):
         print(line, file=sys.stderr)
     if options.stdout:
         print("\n\n".join(parts.values()))
         return 0
-    if not readme.exists():
-        raise SystemExit(f"{readme.name} does not exist; --stdout prints the tables")
-    before = readme.read_text()
-    after = spliced(before, parts)
-    if options.check:
-        if before != after:
-            print(f"{readme.name} is out of date: run python -m benchmarks.report", file=sys.stderr)
-        return int(before != after)
-    readme.write_text(after)
-    return 0
+    before, after = {}, {}
+    for page in dict.fromkeys(PAGES.values()):
+        if not (root / page).exists():
+            raise SystemExit(f"{page} does not exist; --stdout prints the tables")
+        before[page] = (root / page).read_text()
+        after[page] = spliced(before[page], {n: part for n, part in parts.items() if PAGES[n] == page}, page)
+    old = [page for page in after if before[page] != after[page]]
+    for page in old:
+        if options.check:
+            print(f"{page} is out of date: run python -m benchmarks.report", file=sys.stderr)
+        else:
+            (root / page).write_text(after[page])
+    return int(options.check and bool(old))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 """Raw results as files: what was measured, on what, from which commit.
 
-A file holds one run: {"run": facts about it, "measurements": [...]}. A measurement is a dict with
+    python -m benchmarks.results    brings the folder to the rule below
+
+Every machine, which is a CPU and how many of it, has one file, named after it: a list of runs,
+{"run": facts about it, "measurements": [...]}. Of each (case, peer) the file keeps the newest measurement alone, and a
+run of which none is left goes; older ones are in the history of git. A measurement is a dict with
 
     case, peer        what was measured, by name
     samples           seconds or bytes; for timings, the median of each round
@@ -50,19 +54,52 @@ class Results(NamedTuple):
 
 def read(folder: Path = FOLDER) -> Results:
     """All result files of a folder."""
-    return Results.of([json.loads(path.read_text()) for path in folder.glob("*.json")])
+    return Results.of([run for path in sorted(folder.glob("*.json")) for run in _runs(path)])
 
 
 def write(run: dict[str, Any], measurements: list[dict[str, Any]], folder: Path = FOLDER) -> Path:
-    """A new file, named by date and CPU; a number is added where there is one of that name."""
-    stem = f"{run['time'][:10]}-{_slug(run['cpu'])}"
-    taken = {path.stem for path in folder.glob("*.json")}
-    numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
-    name = stem if stem not in taken else next(n for n in numbered if n not in taken)
+    """Add a run to the file of its machine."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps({"run": run, "measurements": measurements}, indent=1) + "\n")
+    path = folder / f"{_machine(run)}.json"
+    runs = _runs(path) if path.exists() else []
+    return _write(path, [*runs, {"run": run, "measurements": measurements}])
+
+
+def tidy(folder: Path = FOLDER) -> list[Path]:
+    """Merge all files of each machine into its one file."""
+    machines: dict[str, list[dict[str, Any]]] = {}
+    paths = sorted(folder.glob("*.json"))
+    for path in paths:
+        for one in _runs(path):
+            machines.setdefault(_machine(one["run"]), []).append(one)
+    written = [_write(folder / f"{machine}.json", runs) for machine, runs in machines.items()]
+    for path in {*paths} - {*written}:
+        path.unlink()
+    return written
+
+
+def newest(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs by time, each with the measurements that no later one replaces."""
+    kept, seen = [], set()
+    for one in sorted(runs, key=lambda one: one["run"]["time"], reverse=True):
+        measurements = [m for m in one["measurements"] if (m["case"], m["peer"]) not in seen]
+        seen |= {(m["case"], m["peer"]) for m in measurements}
+        kept += [{"run": one["run"], "measurements": measurements}] if measurements else []
+    return kept[::-1]
+
+
+def _runs(path: Path) -> list[dict[str, Any]]:
+    content = json.loads(path.read_text())
+    return content if isinstance(content, list) else [content]
+
+
+def _write(path: Path, runs: list[dict[str, Any]]) -> Path:
+    path.write_text(json.dumps(newest(runs), indent=1) + "\n")
     return path
+
+
+def _machine(run: dict[str, Any]) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{run['n_cpus']} x {run['cpu']}".lower()).strip("-")
 
 
 def describe_run(n_threads: int, n_cpus: int) -> dict[str, Any]:
@@ -98,10 +135,6 @@ def _cpu() -> str:
     return f"{model or platform.machine()} ({llvmlite.binding.get_host_cpu_name()})"
 
 
-def _slug(cpu: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", cpu.lower()).strip("-")
-
-
 def _versions() -> dict[str, str]:
     versions = {}
     for name in _LIBRARIES:
@@ -110,3 +143,8 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+if __name__ == "__main__":
+    for written in tidy():
+        print(written.name)

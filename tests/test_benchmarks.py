@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: targets, verdicts, tables, the README's markers. Nothing is timed here."""
+"""The benchmarks' own arithmetic: targets, verdicts, tables, markers, what is out of date. Nothing is timed here."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from benchmarks import cases, peers, report, results, targets, training
+from benchmarks import cases, history, peers, report, results, targets, training
 from benchmarks.results import Results
 from benchmarks.targets import PEAK, Target
 
@@ -104,7 +104,7 @@ def test_the_table_of_targets_loads_and_names_cases_that_are_measured():
     assert {row.case for row in timed} <= known
     names = {PEAK, "numpy", *targets.BEST, *report.COLUMNS, *(peer for run in by_turns for peer in run.peers)}
     assert {peer for row in rows for peer in (row.source(Results({}, {}))[1], *row.beside)} <= names
-    paths = {path.removeprefix(":!") for row in rows for path in row.code} - {".ci"}
+    paths = {path for row in rows for path in row.code} - {".ci"}
     assert not [path for path in paths if not (results.ROOT / path).exists()]
 
 
@@ -146,12 +146,42 @@ def test_the_newest_measurement_counts():
 
 
 def test_results_survive_a_file(tmp_path):
-    """What is written is read again; a second run of a day gets a file of its own."""
-    written = [results.write(RUN, [timing(peer, [0.5], [0.25])], tmp_path).name for peer in ("NumPy", "JAX")]
-    assert written == ["2026-01-02-some-cpu-model4.json", "2026-01-02-some-cpu-model4-2.json"]
+    """What is written is read again; a machine has one file, where a newer measurement replaces the old."""
+    later = {**RUN, "time": "2026-01-03T00:00:00+00:00"}
+    elsewhere = {**RUN, "n_cpus": 8}
+    results.write(RUN, [timing("NumPy", [0.5], [0.25]), timing("JAX", [0.5], [0.25])], tmp_path)
+    results.write(elsewhere, [timing("PyTorch", [0.125])], tmp_path)
+    path = results.write(later, [timing("JAX", [0.75], [0.25])], tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["4-x-some-cpu-model4.json", "8-x-some-cpu-model4.json"]
     again = results.read(tmp_path)
-    assert again.samples(CASE.id, "NumPy") == again.samples(CASE.id, "JAX") == [0.5]
-    assert json.loads((tmp_path / written[0]).read_text())["run"] == RUN
+    assert [again.samples(CASE.id, peer) for peer in ("NumPy", "JAX", "PyTorch")] == [[0.5], [0.75], [0.125]]
+    assert [one["run"] for one in json.loads(path.read_text())] == [RUN, later]
+    results.write({**later, "time": "2026-01-04T00:00:00+00:00"}, [timing("NumPy", [1.0], [0.25])], tmp_path)
+    assert RUN not in [one["run"] for one in json.loads(path.read_text())]
+
+
+def test_several_files_of_a_machine_become_one(tmp_path):
+    """The tidy step changes no number that the report reads, and nothing at all when repeated."""
+    for day in (3, 1, 2):
+        run = {**RUN, "time": f"2026-01-0{day}T00:00:00+00:00"}
+        content = {"run": run, "measurements": [timing("JAX", [float(day)]), timing(f"peer {day}", [float(day)])]}
+        (tmp_path / f"day-{day}.json").write_text(json.dumps(content))
+    before = results.read(tmp_path)
+    (path,) = results.tidy(tmp_path)
+    assert [*tmp_path.iterdir()] == [path]
+    assert results.read(tmp_path) == before
+    assert before.samples(CASE.id, "JAX") == [3.0]
+    text = path.read_text()
+    assert results.tidy(tmp_path) == [path]
+    assert path.read_text() == text
+
+
+def test_the_folder_keeps_only_the_newest_measurement_of_each_row():
+    """Every machine has one file, and of each (case, peer) it has one measurement."""
+    for path in results.FOLDER.glob("*.json"):
+        runs = json.loads(path.read_text())
+        assert results.newest(runs) == runs
+        assert {results._machine(one["run"]) for one in runs} == {path.stem}
 
 
 def test_targets_table():
@@ -245,72 +275,143 @@ def test_no_results_are_said_aloud(tmp_path):
     )
 
 
-TARGETS, RESULTS = (f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->" for name in ("targets", "results"))
+MARKERS = {name: f"<!-- {name}:begin -->\nold\n<!-- {name}:end -->" for name in report.PAGES}
+RESULTS_PAGE = f"# T\n{MARKERS['targets']}\n{MARKERS['results']}\nafter\n"
 
 
-def readme(tmp_path, text=f"# T\n{TARGETS}\n{RESULTS}\nafter\n"):
-    path = tmp_path / "README.md"
+def pages(tmp_path, text=RESULTS_PAGE):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "README.md").write_text(f"# R\n{MARKERS['summary']}\nmore\n")
+    path = tmp_path / "benchmarks" / "RESULTS.md"
     path.write_text(text)
     return path
 
 
-def test_the_readme_is_written_once_and_then_up_to_date(tmp_path):
+def test_the_pages_are_written_once_and_then_up_to_date(tmp_path):
     """--check fails before the tables are written and passes after, and text outside the markers stays."""
-    path, folder = readme(tmp_path), tmp_path / "results"
+    path, folder = pages(tmp_path), tmp_path / "results"
     results.write(RUN, [timing("fastbp", [2e-6])], folder)
-    before = path.read_text()
-    assert report.main(["--check"], path, folder) == 1
-    assert path.read_text() == before
-    assert report.main([], path, folder) == 0
-    assert report.main(["--check"], path, folder) == 0
-    text = path.read_text()
+    assert report.main(["--check"], tmp_path, folder) == 1
+    assert path.read_text() == RESULTS_PAGE
+    assert report.main([], tmp_path, folder) == 0
+    assert report.main(["--check"], tmp_path, folder) == 0
+    text, readme = path.read_text(), (tmp_path / "README.md").read_text()
     assert text.startswith("# T\n<!-- targets:begin -->\n| What |")
     assert text.endswith("<!-- results:end -->\nafter\n")
-    assert "\nold\n" not in text
     assert "| 1,000 | 2 |" in text
+    assert readme.startswith("# R\n<!-- summary:begin -->\n| What | fastbp |")
+    assert readme.endswith("<!-- summary:end -->\nmore\n")
+    assert "\nold\n" not in text + readme
 
 
 @pytest.mark.parametrize(
-    "text", ["no markers", "<!-- targets:end --><!-- targets:begin -->", TARGETS + RESULTS + TARGETS]
+    "text",
+    ["no markers", "<!-- targets:end --><!-- targets:begin -->", MARKERS["targets"] + RESULTS_PAGE],
 )
-def test_a_readme_without_its_markers_is_refused(tmp_path, text):
-    """Missing, swapped or doubled markers stop the report; the message names them and nothing is written."""
-    path = readme(tmp_path, text)
+def test_a_page_without_its_markers_is_refused(tmp_path, text):
+    """Missing, swapped or doubled markers stop the report, which names page and markers and writes nothing."""
+    path = pages(tmp_path, text)
     with pytest.raises(SystemExit) as error:
-        report.main([], path, tmp_path)
-    assert str(error.value) == (
-        "README.md needs the line <!-- targets:begin --> and after it the line <!-- targets:end -->, once each"
-    )
+        report.main([], tmp_path, tmp_path)
+    for fact in ("benchmarks/RESULTS.md", "<!-- targets:begin -->", "<!-- targets:end -->", "once"):
+        assert fact in str(error.value)
     assert path.read_text() == text
 
 
-def test_a_missing_readme_is_refused(tmp_path):
-    """Without a README the report says how to see the tables."""
+def test_a_missing_page_is_refused(tmp_path):
+    """Without a page the report names it and says how to see the tables."""
     with pytest.raises(SystemExit) as error:
-        report.main([], tmp_path / "README.md", tmp_path)
-    assert str(error.value) == "README.md does not exist; --stdout prints the tables"
+        report.main([], tmp_path, tmp_path)
+    assert "benchmarks/RESULTS.md does not exist" in str(error.value)
+    assert "--stdout" in str(error.value)
+
+
+def test_the_tables_of_the_pages_are_those_of_the_results():
+    """README.md and RESULTS.md show what results/ and targets.toml give."""
+    rows, found = targets.load(), results.read()
+    readme, page = ((results.ROOT / name).read_text() for name in ("README.md", "benchmarks/RESULTS.md"))
+    assert f"-->\n{report.summary_table(report.SUMMARY, found)}\n<!--" in readme
+    assert f"-->\n{report.targets_table(rows, found)}\n<!--" in page
+    assert f"-->\n{report.results_tables(cases.GROUPS, found)}\n<!--" in page
+
+
+def test_summary_table():
+    """A row has fastbp's time and each peer's with its ratio: bold where fastbp loses, a dash where there is none."""
+    measured = found(
+        timing("fastbp", [2e-6]), timing("JAX", [1e-6], [2e-6]), timing("PyTorch", [3.0], [2e-6]),
+        timing("fastbp.reference", [4e-3], [2e-3]),
+    )  # fmt: skip
+    assert report.summary_table({"small": CASE.id, "none": "elsewhere"}, measured).splitlines()[2:] == [
+        "| small | 2 us | **1 us (0.5 x)** | 3 s (1,500,000 x) | - | 4 ms (2 x) |",
+        "| none | - | - | - | - | - |",
+        "",
+        "Some CPU (model4), 2 threads on 4 CPUs; measured at 0123456789.",
+    ]
 
 
 def test_attention_names_what_is_missed_and_what_is_out_of_date(monkeypatch):
     """Misses, gaps and measurements older than their code each get a line; a good and recent one gets none."""
-    history = {"log -1": "newer", "log --format=%h": "newer", "rev-parse": "0123456789abcdef"}
-    monkeypatch.setattr(results, "git", lambda *a: next(v for k, v in history.items() if " ".join(a).startswith(k)))
+    known, changed = ["0123456789abcdef"], ["fastbp/a.py", "fastbp/b.py"]
+    monkeypatch.setattr(results, "git", lambda *arguments: "abc" if arguments[-1] == "HEAD" else known[0])
+    monkeypatch.setattr(history, "changed_files", lambda since, rooms: changed)
     rows = [target(), target(id="two", case="elsewhere")]
     measured = found(timing("fastbp", [25e-6]))
     assert report.attention(rows, measured) == [
         "one: missed, 2.5 times worse",
-        "one: measured at 0123456789, before the code changed in newer",
+        "one: measured at 0123456789, before fastbp/a.py and 1 more changed",
         "two: not measured",
     ]
-    history["log --format=%h"] = ""
+    changed.clear()
     assert report.attention([target(goal=30)], measured) == []
     assert report.attention([target(goal=30)], found(timing("fastbp", [25e-6]), uncommitted=True)) == [
         "one: measured with uncommitted changes"
     ]
-    history["rev-parse"] = ""
+    known[0] = ""
     assert report.attention([target(goal=30)], measured) == [
         "one: measured at 0123456789, a commit that this history does not have"
     ]
+
+
+OLD = {
+    "fastbp/flat.py": '"""Old."""\nfrom .b import c\nN = 3\n\ndef f(x):\n    """Twice."""\n    return 2 * x  # two\n',
+    "fastbp/unused.py": "def gone():\n    return 0\n",
+    "fastbp/object.py": "class A:\n    def one(self):\n        return 1\n",
+    "pyproject.toml": "a = 1\n",
+}
+MOVED = {
+    "fastbp/room/one.py": '"""New."""\nfrom ..b.d import c\n\n\ndef f(x):\n    """Two of it."""\n    return 2 * x\n',
+    "fastbp/room/two.py": "N = 3\n",
+    "fastbp/room/object.py": OLD["fastbp/object.py"],
+    "fastbp/other.py": "def g():\n    return 5\n",
+    "pyproject.toml": OLD["pyproject.toml"],
+}
+ROOM = ("fastbp/room", "pyproject.toml")
+# What changed since the measurement: (files today, those that make a row out of date).
+CHANGES = {
+    "only moved, split, commented, deleted": ({}, []),
+    "a number": ({"fastbp/room/two.py": "N = 4\n"}, ["fastbp/room/two.py"]),
+    "a function": ({"fastbp/room/one.py": "def f(x):\n    return x + x\n"}, ["fastbp/room/one.py"]),
+    "a new file": ({"fastbp/room/three.py": "def h():\n    return 1\n"}, ["fastbp/room/three.py"]),
+    "a method": (
+        {"fastbp/room/object.py": "class A:\n    def one(self):\n        return 2\n"}, ["fastbp/room/object.py"],
+    ),
+    "a decorator": ({"fastbp/room/one.py": "@fast\ndef f(x):\n    return 2 * x\n"}, ["fastbp/room/one.py"]),
+    "a file that is not Python": ({"pyproject.toml": "a = 2\n"}, ["pyproject.toml"]),
+    "another room": ({"fastbp/roommate.py": "def h():\n    return 1\n"}, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_moving_code_makes_no_measurement_old(name, monkeypatch):
+    """Code that stands elsewhere is the same code; a statement that is new in a room makes its rows out of date."""
+    changes, wanted = CHANGES[name]
+    commits = {"old": OLD, "HEAD": MOVED | changes}
+    read = {
+        commit: {path: history.statements_of(path, text) for path, text in files.items()}
+        for commit, files in commits.items()
+    }
+    monkeypatch.setattr(history, "_files", read.__getitem__)
+    assert history.changed_files("old", ROOM) == wanted
 
 
 NUMPY_PEERS = [peer for peer in peers.PEERS if peer.module in ("numpy", "fastbp")]
