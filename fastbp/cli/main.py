@@ -21,7 +21,7 @@ from . import config_file
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "amsgrad", "rmsprop", "adagrad", "rprop", "lion")
 SCHEDULES = (
-    *("constant", "cosine", "warmup-cosine", "one-cycle", "step", "exponential", "inverse-scaling"),
+    *("constant", "cosine", "warmup-cosine", "one-cycle", "step-decay", "exponential", "inverse-scaling"),
     "reduce-on-plateau",
 )
 _TRAIN = """\

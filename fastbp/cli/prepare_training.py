@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import data
+from .. import data, optim
 from ..data.streaming import FileRows, stream
 from ..data.tables import BadRows, Table
 from ..data.task import Task, codes_of, default_loss, make_task, n_outputs
-from ..errors import DataError
+from ..errors import DataError, InputError
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim import makers
+from ..optim.makers import MAKERS
 from ..training.arguments import MOST_STEPS_AN_EPOCH, SMALLEST_BATCH, split_rows
 from ..training.loop import Training
 
@@ -112,7 +113,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Prepared:
     chosen = {name: getattr(args, name, None) for name in Defaults._fields}
     wanted = defaults._replace(**{name: value for name, value in chosen.items() if value is not None})
     if args.optimizer is not None and args.learning_rate is None:
-        wanted = wanted._replace(learning_rate=makers.as_optimizer(args.optimizer).schedule.rate)
+        wanted = wanted._replace(learning_rate=optim.as_optimizer(args.optimizer).schedule.rate)
 
     bad = BadRows(skip=args.on_bad_rows == "skip")
     task, train, held_out = _data(args, wanted, folder, bad)
@@ -166,31 +167,34 @@ def _data(
     return task, train, held_out
 
 
-def _optimizer(args: argparse.Namespace, wanted: Defaults, n_steps: int) -> makers.Optimizer:
+def _optimizer(args: argparse.Namespace, wanted: Defaults, n_steps: int) -> optim.Optimizer:
     rate, common = wanted.learning_rate, {"weight_decay": args.weight_decay, "clip_norm": args.clip_norm}
     options = {name: value for name, value in common.items() if value is not None}
+    make = MAKERS[wanted.optimizer]
     if args.momentum is not None:
+        if "momentum" not in inspect.signature(make).parameters:
+            raise InputError(f"--momentum goes with sgd and rmsprop; {wanted.optimizer} has none. Leave it out")
         options["momentum"] = args.momentum
-    return makers.MAKERS[wanted.optimizer](_schedule(args.schedule, rate, n_steps), **options)
+    return make(_schedule(args.schedule, rate, n_steps), **options)
 
 
 def _schedule(name: str | None, rate: float, n_steps: int) -> Any:
     """The schedule of that name over n_steps."""
     match name:
         case "cosine":
-            return makers.cosine(rate, n_steps)
+            return optim.cosine(rate, n_steps)
         case "warmup-cosine":
-            return makers.warmup_cosine(rate, min(n_steps - 1, math.ceil(_SHARE_WARMUP * n_steps)), n_steps)
+            return optim.warmup_cosine(rate, min(n_steps - 1, math.ceil(_SHARE_WARMUP * n_steps)), n_steps)
         case "one-cycle":
-            return makers.one_cycle(rate, max(2, n_steps))
-        case "step":
-            return makers.step(rate, math.ceil(n_steps / _N_FALLS))
+            return optim.one_cycle(rate, max(2, n_steps))
+        case "step-decay":
+            return optim.step_decay(rate, math.ceil(n_steps / _N_FALLS))
         case "exponential":
-            return makers.exponential(rate, _LAST_SHARE, n_steps)
+            return optim.exponential(rate, _LAST_SHARE, n_steps)
         case "inverse-scaling":
-            return makers.inverse_scaling(rate)
+            return optim.inverse_scaling(rate)
         case "reduce-on-plateau":
-            return makers.reduce_on_plateau(rate)
+            return optim.reduce_on_plateau(rate)
     return rate
 
 

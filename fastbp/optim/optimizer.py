@@ -1,4 +1,4 @@
-"""What an optimiser is: a frozen value with a rule, its constants for every step, and the state it leaves behind.
+"""What an optimizer is: a frozen value with a rule, its constants for every step, and the state it leaves behind.
 
 The makers and their formulas are in `fastbp.optim`.
 """
@@ -18,8 +18,9 @@ from ..kernels.training import rules
 from ..kernels.training import update as kernel
 from ..model.parameters import Parameters
 from .schedules import Schedule
+from .stored_names import renamed
 
-COMMON = ("clip_norm", "weight_decay", "average")  # options of all
+COMMON = ("clip_norm", "weight_decay", "ema_decay")  # options of all
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Optimizer:
     options: tuple[tuple[str, Any], ...]
     clip_norm: float | None = None
     weight_decay: float = 0.0
-    average: float | None = None
+    ema_decay: float | None = None
 
     def init(self, params: Any) -> OptimizerState:
         """The state before the first step, for Parameters or a flat vector (n,), float32 or float64.
@@ -60,7 +61,7 @@ class Optimizer:
         for name, column in zip(k.RULE_CONSTANTS, columns, strict=False):
             rows[name] = column
         rows.shrink = 1 - rates * self.weight_decay
-        rows.ema_decay, rows.clip_norm = self.average or 0.0, self.clip_norm or 0.0
+        rows.ema_decay, rows.clip_norm = self.ema_decay or 0.0, self.clip_norm or 0.0
         return rows
 
     def __repr__(self) -> str:
@@ -78,43 +79,43 @@ class Optimizer:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Optimizer:
-        """The optimiser of `to_dict`."""
-        common = {name: values[name] for name in COMMON}
-        schedule, options = Schedule.from_dict(values["learning_rate"]), tuple(values["options"].items())
+        """The optimizer of `to_dict`, also of one that fastbp 0.1 wrote."""
+        values, options = renamed(values), tuple(renamed(values["options"]).items())
+        common, schedule = {name: values[name] for name in COMMON}, Schedule.from_dict(values["learning_rate"])
         return cls(values["name"], schedule, options, **common)
 
 
 class OptimizerState:
-    """What an optimiser remembers: its slots, the average of the parameters if wanted, and the number of steps made.
+    """What an optimizer remembers: its moments, the average of the parameters if wanted, and the number of steps made.
 
-    step : steps made. slots : (n_slots, n), such as m and v. average : (n,) or None. scale : what the learning rate is
-    multiplied by, set by reduce_on_plateau; best, waited : its memory.
+    step : steps made. moments : (n_moments, n), such as m and v. ema : (n,), the exponential moving average, or None.
+    scale : what the learning rate is multiplied by, set by reduce_on_plateau; best, waited : its memory.
     """
 
     def __init__(self, optimizer: Optimizer, vector: np.ndarray, decayed: np.ndarray) -> None:
         rule = _RULES[optimizer.name]
         self.optimizer, self.step, self.scale = optimizer, 0, 1.0
         self.best, self.waited = np.inf, 0
-        n, n_slots = vector.size, rule.n_slots(dict(optimizer.options))
-        has_average = optimizer.average is not None
-        self.memory = np.zeros((n_slots + has_average) * n, vector.dtype)
-        self.slots = self.memory[: n_slots * n].reshape(n_slots, n)
-        self.average = self.memory[n_slots * n :] if has_average else None
+        n, n_moments = vector.size, rule.n_moments(dict(optimizer.options))
+        has_ema = optimizer.ema_decay is not None
+        self.memory = np.zeros((n_moments + has_ema) * n, vector.dtype)
+        self.moments = self.memory[: n_moments * n].reshape(n_moments, n)
+        self.ema = self.memory[n_moments * n :] if has_ema else None
         self.size, self.dtype = n, vector.dtype
         self._decayed = decayed
-        if self.average is not None:
-            self.average[...] = vector
+        if self.ema is not None:
+            self.ema[...] = vector
         if optimizer.name == "rprop":
-            self.slots[1] = optimizer.schedule.rate
+            self.moments[1] = optimizer.schedule.rate
         code = rules.NAMES.index(rule.code(dict(optimizer.options)))
         self._records = k.records(k.OPTIMIZER)
         self.record = record = self._records[0]
-        record.rule, record.n_moments, record.n_parameters, record.has_ema = code, n_slots, n, has_average
+        record.rule, record.n_moments, record.n_parameters, record.has_ema = code, n_moments, n, has_ema
         record.moments_address, self.address = self.memory.ctypes.data, self._records.ctypes.data
         record.decayed_address, record.n_decayed = decayed.ctypes.data, len(decayed)
 
     def check(self, optimizer: Optimizer, vector: np.ndarray, grad: np.ndarray) -> None:
-        """InputError unless optimiser, parameters and gradient are those of this state."""
+        """InputError unless optimizer, parameters and gradient are those of this state."""
         if optimizer != self.optimizer:
             raise InputError(f"the state is that of {self.optimizer}; got {optimizer}. Make one with optimizer.init")
         for name, array in (("vector", vector), ("grad", grad)):
@@ -161,7 +162,7 @@ class OptimizerState:
         return self.step, self.scale, self.best, self.waited
 
     def assign(self, other: OptimizerState) -> None:
-        """Become equal to the state of another run of the same optimiser on parameters alike."""
+        """Become equal to the state of another run of the same optimizer on parameters alike."""
         self.memory[...] = other.memory
         self.step, self.scale, self.best, self.waited = other._counters
 
@@ -222,7 +223,7 @@ class _Rule(NamedTuple):
     """code : which of `kernels.rules`. constants(options, rates, t) : its constants, numbers or (count,) arrays."""
 
     code: Callable[[dict[str, Any]], str]
-    n_slots: Callable[[dict[str, Any]], int]
+    n_moments: Callable[[dict[str, Any]], int]
     constants: Callable[[dict[str, Any], np.ndarray, np.ndarray], tuple[Any, ...]]
 
 
@@ -258,7 +259,7 @@ _RULES = {
     "rprop": _Rule(
         lambda o: "rprop",
         lambda o: 2,
-        lambda o, rates, t: (o["longer"], o["shorter"], o["smallest"], o["largest"]),
+        lambda o, rates, t: (o["eta_plus"], o["eta_minus"], o["step_min"], o["step_max"]),
     ),
     "lion": _Rule(lambda o: "lion", lambda o: 1, lambda o, rates, t: (rates, *_averaging(o))),
 }

@@ -1,6 +1,6 @@
 """Learning rates over time: a schedule is a frozen value, called with steps counted from 0, alone or as an array.
 
-Public as `fastbp.optim.cosine(...)` and so on; an optimiser takes one in place of its learning rate. Lengths are in
+Public as `fastbp.optim.cosine(...)` and so on; an optimizer takes one in place of its learning rate. Lengths are in
 steps: one batch each.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engine import inputs
 from ..errors import InputError
+from .stored_names import SCHEDULES_OF_0_1
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Schedule:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Schedule:
-        """The schedule of `to_dict`."""
+        """The schedule of `to_dict`, also of one that fastbp 0.1 wrote."""
+        name = SCHEDULES_OF_0_1.get(values["schedule"], values["schedule"])
         options = {name: value for name, value in values.items() if name != "schedule"}
-        return MAKERS[values["schedule"]](**options)
+        return MAKERS[name](**options)
 
 
 def constant(rate: float) -> Schedule:
@@ -55,9 +57,10 @@ def constant(rate: float) -> Schedule:
     return _made("constant", rate=_positive("rate", rate))
 
 
-def step(rate: float, every: int, factor: float = 0.1) -> Schedule:
+def step_decay(rate: float, every: int, factor: float = 0.1) -> Schedule:
     """rate factor^floor(t / every)."""
-    return _made("step", rate=_positive("rate", rate), every=count("every", every), factor=_positive("factor", factor))
+    rate, factor = _positive("rate", rate), _positive("factor", factor)
+    return _made("step_decay", rate=rate, every=count("every", every), factor=factor)
 
 
 def exponential(rate: float, factor: float, every: int = 1) -> Schedule:
@@ -149,7 +152,7 @@ def _one_cycle(
 
 _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "constant": lambda t, rate: np.full_like(t, rate),
-    "step": lambda t, rate, every, factor: rate * factor ** np.floor(t / every),
+    "step_decay": lambda t, rate, every, factor: rate * factor ** np.floor(t / every),
     "exponential": lambda t, rate, every, factor: rate * factor ** (t / every),
     "cosine": lambda t, rate, n_steps, final: _falling(t / n_steps, rate, final),
     "warmup_cosine": _warmup_cosine,
@@ -159,7 +162,10 @@ _FORMULAS: dict[str, Callable[..., np.ndarray]] = {
 }
 MAKERS: dict[str, Callable[..., Schedule]] = {
     maker.__name__: maker
-    for maker in (constant, step, exponential, cosine, warmup_cosine, one_cycle, inverse_scaling, reduce_on_plateau)
+    for maker in (
+        *(constant, step_decay, exponential, cosine, warmup_cosine),
+        *(one_cycle, inverse_scaling, reduce_on_plateau),
+    )
 }
 
 

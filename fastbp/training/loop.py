@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import optim
 from ..data.datasets import Dataset
 from ..engine import csr, inputs
 from ..errors import CheckpointError, DivergenceError, InputError
@@ -19,7 +20,7 @@ from ..kernels import structures as k
 from ..metrics import as_metrics, score, targets_like
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
-from ..optim import makers
+from ..optim.schedules import count
 from . import arguments
 from .batches import BatchSource
 from .callbacks import Callbacks, EarlyStopping, Run
@@ -40,7 +41,7 @@ class TrainResult(NamedTuple):
     """
 
     params: Parameters
-    opt_state: makers.OptimizerState
+    opt_state: optim.OptimizerState
     history: History
     snapshots: dict[int, Parameters]
     stopped: str | None = None
@@ -52,7 +53,7 @@ def train(
     order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0, sample_weight: Any = None,
     class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None, metrics: Sequence[Any] = (),
     early_stopping: EarlyStopping | int | None = None, callbacks: Sequence[Any] = (), snapshots: Sequence[int] = (),
-    opt_state: makers.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+    opt_state: optim.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
     resume: bool = False, memory_limit: int | None = None, n_threads: int | None = None,
 ) -> TrainResult:  # fmt: skip
     """Train a network; `params` are left as they are, the trained ones are in the result.
@@ -114,7 +115,7 @@ class Training:
         order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0,
         sample_weight: Any = None, class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None,
         metrics: Sequence[Any] = (), early_stopping: Any = None, callbacks: Sequence[Any] = (),
-        snapshots: Iterable[int] = (), opt_state: makers.OptimizerState | None = None, memory_limit: int | None = None,
+        snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, memory_limit: int | None = None,
         n_threads: int | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(net, MLP):
@@ -128,7 +129,7 @@ class Training:
             "l2": inputs.check_penalty("l2", l2),
             "dropout": arguments.as_dropout(net, dropout, input_dropout, x),
         }
-        memory = MEMORY if memory_limit is None else makers.schedules.count("memory_limit", memory_limit)
+        memory = MEMORY if memory_limit is None else count("memory_limit", memory_limit)
         self.metrics = as_metrics(metrics, net)
         if isinstance(x, Dataset):
             if not (y is None and sample_weight is None and class_weight is None):
@@ -141,7 +142,7 @@ class Training:
             self.descent = self._descent_of_arrays(x, y, weighting, order, batch_size, validation)
         self.settings |= {"dropout": list(self.settings["dropout"]), "first_step": self.state.step}
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-            early_stopping = EarlyStopping(makers.schedules.count("early_stopping", early_stopping))
+            early_stopping = EarlyStopping(count("early_stopping", early_stopping))
         self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
         if self.stopping is not None:
             self.stopping.check(self._columns())
@@ -208,8 +209,8 @@ class Training:
         if (epochs is None) == (steps is None):
             raise InputError("give either epochs=, such as 10, or steps=, such as 1000")
         name, number = ("steps", steps) if epochs is None else ("epochs", epochs)
-        count = makers.schedules.count(name, number)
-        return self._first + (count if epochs is None else count * self.descent.n_batches)
+        length = count(name, number)
+        return self._first + (length if epochs is None else length * self.descent.n_batches)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -398,8 +399,9 @@ class Training:
 
     def _go_on_from(self, found: Found) -> None:
         run, training = self.run_, found.meta["training"]
-        check_same(found.path, self._identity, training["identity"])
-        state = makers.OptimizerState.from_meta(found.params, training["state"])
+        optimizer = optim.Optimizer.from_dict(training["identity"]["optimizer"])  # options by their present names
+        check_same(found.path, self._identity, {**training["identity"], "optimizer": optimizer.to_dict()})
+        state = optim.OptimizerState.from_meta(found.params, training["state"])
         self.params.vector[...] = found.params.vector
         self.state.assign(state)
         run.step, run.epoch, run.loss = training["step"], training["epoch"], training["loss"]

@@ -70,6 +70,10 @@ TRAIN = {
         ["--data", "nan-target.csv"],
         "nan-target.csv, line 11, column 'y': every row needs a target; got 'nan'. Drop the row or fill it in",
     ),
+    "momentum of adam": (
+        ["--data", "good.csv", "--optimizer", "adam", "--momentum", "0.9"],
+        "--momentum goes with sgd and rmsprop; adam has none. Leave it out",
+    ),
     "empty file": (["--data", "empty.csv"], "empty.csv: the first line must name the columns; got an empty one"),
     "no rows": (["--data", "header.csv"], "header.csv: at least one row below the header is needed; got none"),
     "one row": (

@@ -88,7 +88,7 @@ def test_uncompiled_steps_of_training(sizes, dropout):
     net, rng, rate, seed = fastbp.MLP(sizes, activation="tanh", loss="squared_error"), np.random.default_rng(0), 0.1, 4
     params, average = net.init(0, dtype=np.float64), net.init(0, dtype=np.float64).vector
     x, y = rng.standard_normal((7, sizes[0])), rng.standard_normal((7, sizes[-1]))
-    state = optim.adam(rate, clip_norm=0.5, weight_decay=0.2, average=0.6).init(params)
+    state = optim.adam(rate, clip_norm=0.5, weight_decay=0.2, ema_decay=0.6).init(params)
     descent = Descent(
         net, params, BatchSource(x, y), state=state, batch_size=3, seed=seed, dropout=dropout, n_threads=1
     )
@@ -108,7 +108,7 @@ def test_uncompiled_steps_of_training(sizes, dropout):
         wanted = before.vector * (1 - rate * 0.2 * is_weight) - rate * step
         average = 0.6 * average + 0.4 * wanted
         np.testing.assert_allclose(params.vector, wanted, rtol=1e-11)
-        np.testing.assert_allclose(state.average, average, rtol=1e-11)
+        np.testing.assert_allclose(state.ema, average, rtol=1e-11)
         seen.append(rows)
     for epoch in (seen[:3], seen[3:]):
         np.testing.assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(7))

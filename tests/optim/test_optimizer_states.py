@@ -1,4 +1,4 @@
-"""Optimisers where numbers and states are unusual: copies of a state, gradients whose squares are out of range."""
+"""Optimizers where numbers and states are unusual: copies of a state, gradients whose squares are out of range."""
 
 import copy
 import pickle
@@ -13,7 +13,7 @@ from fastbp.optim import optimizer as optimizers
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
 def test_a_copied_state_has_memory_of_its_own(copied):
     """By `copy` and by pickle, too: a step of the twin leaves the original alone, and is the original's next step."""
-    optimizer, vector = optim.adam(average=0.9), np.arange(5.0)
+    optimizer, vector = optim.adam(ema_decay=0.9), np.arange(5.0)
     state = optimizer.init(vector)
     optimizer.update(vector, np.ones(5), state)
     twin, before, other = copied(state), state.memory.copy(), vector.copy()
@@ -67,6 +67,6 @@ def test_averages_of_gradients_that_became_zero_end_at_zero(optimizer, dtype):
         for step in range(300):
             optimizer.update(vector, (first if step == 0 else np.zeros_like(first)).astype(precision), state)
             if precision is dtype:
-                assert not ((np.abs(state.slots) < tiny) & (state.slots != 0)).any()
+                assert not ((np.abs(state.moments) < tiny) & (state.moments != 0)).any()
         vectors.append(vector)
     np.testing.assert_allclose(*vectors, rtol=0, atol=100 * np.finfo(dtype).eps)

@@ -11,7 +11,7 @@ import pytest
 from fastbp import optim
 from fastbp.errors import InputError
 from fastbp.optim import schedules
-from tests.optim.record_optimisers import FILE, N_RATES, PLATEAUS, SCHEDULES, WATCHED
+from tests.optim.record_optimizers import FILE, N_RATES, PLATEAUS, SCHEDULES, WATCHED
 
 RATES = json.loads(FILE.read_text())["PyTorch"]["rates"]
 STEPS = np.arange(120)
@@ -29,8 +29,8 @@ def half_cosine(a, b, share):
 # name: schedule, the rate after t steps, written out once more for one t
 FORMULAS = {
     "constant": (optim.constant(0.3), lambda t: 0.3),
-    "step": (optim.step(0.3, 10), lambda t: 0.3 * 0.1 ** (t // 10)),
-    "step that grows": (optim.step(0.3, 7, 1.5), lambda t: 0.3 * 1.5 ** (t // 7)),
+    "step_decay": (optim.step_decay(0.3, 10), lambda t: 0.3 * 0.1 ** (t // 10)),
+    "step_decay that grows": (optim.step_decay(0.3, 7, 1.5), lambda t: 0.3 * 1.5 ** (t // 7)),
     "exponential": (optim.exponential(0.3, 0.9), lambda t: 0.3 * 0.9**t),
     "exponential, every": (optim.exponential(0.3, 0.5, 10), lambda t: 0.3 * 0.5 ** (t / 10)),
     "cosine": (optim.cosine(0.3, 80), lambda t: half_cosine(0.3, 0.0, min(t / 80, 1))),
@@ -145,11 +145,11 @@ REFUSED = {
     "rate": (lambda: optim.constant(0.0), "rate must be a finite number above 0; got 0.0"),
     "rate True": (lambda: optim.constant(True), "rate must be a finite number above 0; got True"),
     "rate None": (lambda: optim.cosine(None, 10), "rate must be a finite number above 0; got None"),
-    "rate nan": (lambda: optim.step(math.nan, 10), "rate must be a finite number above 0; got nan"),
+    "rate nan": (lambda: optim.step_decay(math.nan, 10), "rate must be a finite number above 0; got nan"),
     "rate inf": (lambda: optim.inverse_scaling(math.inf), "rate must be a finite number above 0; got inf"),
-    "every": (lambda: optim.step(0.1, 0), "every must be a whole number of at least 1; got 0"),
+    "every": (lambda: optim.step_decay(0.1, 0), "every must be a whole number of at least 1; got 0"),
     "every 1.5": (lambda: optim.exponential(0.1, 0.5, 1.5), "every must be a whole number of at least 1; got 1.5"),
-    "every True": (lambda: optim.step(0.1, True), "every must be a whole number of at least 1; got True"),
+    "every True": (lambda: optim.step_decay(0.1, True), "every must be a whole number of at least 1; got True"),
     "factor": (lambda: optim.exponential(0.1, -0.5), "factor must be a finite number above 0; got -0.5"),
     "n_steps": (lambda: optim.cosine(0.1, 10.0), "n_steps must be a whole number of at least 1; got 10.0"),
     "final": (lambda: optim.cosine(0.1, 10, -1e-9), "final must be a finite number of at least 0; got -1e-09"),

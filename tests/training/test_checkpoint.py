@@ -24,7 +24,7 @@ RUNS = {
     "whole batches": {"batch_size": None},
     "dropout, weights, penalties": {"dropout": 0.3, "sample_weight": RNG.random(100), "l2": 0.01},
     "average, clipping, schedule": {
-        "optimizer": optim.adamw(optim.one_cycle(0.01, 50), average=0.9, clip_norm=0.5),
+        "optimizer": optim.adamw(optim.one_cycle(0.01, 50), ema_decay=0.9, clip_norm=0.5),
     },
     "plateau, early stopping": {
         "optimizer": optim.sgd(optim.reduce_on_plateau(0.5, patience=0, min_delta=0.5), momentum=0.9),

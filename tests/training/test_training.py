@@ -113,7 +113,7 @@ def test_a_step_alone_is_a_step_of_many():
 
 def test_training_goes_on_from_its_state():
     """Two runs, the second with opt_state, are one: order, momentum and dropout go on."""
-    options = {"batch_size": 32, "dropout": 0.2, "optimizer": optim.adam(optim.cosine(0.01, 50), average=0.9)}
+    options = {"batch_size": 32, "dropout": 0.2, "optimizer": optim.adam(optim.cosine(0.01, 50), ema_decay=0.9)}
     for net in NETWORKS.values():
         whole, first = train(net, steps=9, **options), train(net, steps=5, **options)
         x, y = make_data(net)
@@ -318,7 +318,7 @@ def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
         training.run(n_steps)
     found = re.fullmatch(
         r"the training diverged at step (\d+), batch [12] of epoch \d+, loss .*: overflow in the .*of 3\. "
-        r"The learning rate .* is most likely too large; try .*, or clip_norm=1 in the optimiser\. "
+        r"The learning rate .* is most likely too large; try .*, or clip_norm=1 in the optimizer\. "
         r"The parameters are those of the last step whose loss was finite",
         str(error.value),
     )

@@ -1,8 +1,8 @@
-"""Records what PyTorch's and optax's optimisers and schedules do, for test_optim.py and test_schedules.py.
+"""Records what PyTorch's and optax's optimizers and schedules do, for test_optim.py and test_schedules.py.
 
-    python tests/optim/record_optimisers.py    where PyTorch or optax is installed; the other's values stay as they are
+    python tests/optim/record_optimizers.py    where PyTorch or optax is installed; the other's values stay as they are
 
-The tests need neither: they read recorded_optimisers.json, which says what each value comes from.
+The tests need neither: they read recorded_optimizers.json, which says what each value comes from.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = Path(__file__).with_name("recorded_optimisers.json")
+FILE = Path(__file__).with_name("recorded_optimizers.json")
 START = np.cos(1.0 + np.arange(21))
 RECORDED_STEPS = (1, 15)  # parameters after so many steps are kept
 N_RATES = 40
@@ -51,7 +51,7 @@ TORCH = {
     "adagrad": (lambda o: o.adagrad(0.05), lambda t, p: t.Adagrad(p, lr=0.05)),
     "rprop": (lambda o: o.rprop(), lambda t, p: t.Rprop(p)),
     "rprop, bounds": (
-        lambda o: o.rprop(0.02, longer=1.5, shorter=0.3, smallest=0.01, largest=0.05),
+        lambda o: o.rprop(0.02, eta_plus=1.5, eta_minus=0.3, step_min=0.01, step_max=0.05),
         lambda t, p: t.Rprop(p, lr=0.02, etas=(0.3, 1.5), step_sizes=(0.01, 0.05)),
     ),
 }
@@ -61,7 +61,7 @@ OPTAX = {
     "adam, optax": (lambda o: o.adam(0.02, beta2=0.99), lambda x: x.adam(0.02, b2=0.99)),
 }
 SCHEDULES = {
-    "step": (lambda o: o.step(0.3, 7, 0.4), lambda s, p: s.StepLR(p, 7, 0.4)),
+    "step_decay": (lambda o: o.step_decay(0.3, 7, 0.4), lambda s, p: s.StepLR(p, 7, 0.4)),
     "exponential": (lambda o: o.exponential(0.3, 0.9), lambda s, p: s.ExponentialLR(p, 0.9)),
     "cosine": (
         lambda o: o.cosine(0.3, N_RATES - 1, 0.01),
