@@ -7,7 +7,7 @@ from fastbp.data import Standardise
 from fastbp.data.task import Task
 from fastbp.model import activations
 from fastbp.model.network import MLP
-from fastbp.model.parameters import initialise
+from fastbp.model.parameters import initialize
 
 _ACTIVATIONS = (
     *activations.NAMES,
@@ -34,7 +34,7 @@ NETWORKS = {str(net): net for net in _NETWORKS}
 
 def make_params(net, dtype=np.float32):
     """Random weights and biases."""
-    params = initialise(net, 1, dtype=dtype)
+    params = initialize(net, 1, dtype=dtype)
     for biases in params.biases:
         biases[...] = np.random.default_rng(2).normal(0.0, 0.5, biases.shape)
     return params

@@ -126,13 +126,12 @@ class Entry:
         return self._call(*args)
 
     def _first_call(self, *args: Any) -> Any:
-        self.compile()
-        return self._call(*args)
+        return self.compile()(*args)
 
-    def compile(self) -> None:
-        """Compile now, or load from the cache. A second call does nothing."""
+    def compile(self) -> Callable:
+        """Compile now, or load from the cache, unless that is done; returns the compiled function."""
         if not COMPILED or self._call is self._dispatcher:
-            return
+            return self._call
         with threads.locks.compiling:
             # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
             if not self._dispatcher.signatures:
@@ -141,6 +140,7 @@ class Entry:
             # Arguments of other types are a mistake of ours: an error, not a second signature in silence.
             self._dispatcher.disable_compile()
             self._call = self._dispatcher
+        return self._call
 
     def address(self) -> int:
         """Where its machine code starts, for `call_at`; without the compiler, its number among `UNCOMPILED`."""

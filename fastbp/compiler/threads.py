@@ -119,15 +119,15 @@ def launch(entry: Any, n_threads: int, *args: Any) -> Any:
             "started, and they do not survive a fork; use n_threads=1, or start processes with "
             "multiprocessing.get_context('spawn')"
         )
-    entry.compile()
+    kernel = entry.compile()
     before = numba.get_num_threads()
     try:
         if before != n_threads:  # each setting costs half a microsecond
             numba.set_num_threads(n_threads)
         if threading_layer() != "workqueue":
-            return entry(*args)
+            return kernel(*args)
         with locks.workqueue:
-            return entry(*args)
+            return kernel(*args)
     finally:
         if before != n_threads:
             numba.set_num_threads(before)

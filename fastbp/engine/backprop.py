@@ -1,9 +1,6 @@
-"""Forward pass, loss and gradient on arrays of yours: through the door and the plan to the fused kernels.
+"""What the methods of a network do: the user's arrays, checked, and a plan go to the fused kernels.
 
-All functions take (net, params, x, ...). `params.dtype` decides the precision; x is cast to it, and may be sparse, of
-any format of scipy.sparse: the first layer's work follows the numbers stored (`fastbp.engine.csr`). `n_threads` is the
-number of threads (default: `fastbp.set_num_threads`, FASTBP_NUM_THREADS, Numba's setting); results have the same bits
-for any number. A `workspace` keeps scratch memory between calls and serves one call at a time.
+All functions take (net, params, x, ...); arguments, results and errors are documented at the methods of `fastbp.MLP`.
 """
 
 from __future__ import annotations
@@ -13,45 +10,52 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler import threads as _threads
+from ..compiler import threads
 from ..errors import InputError
 from ..kernels import structures as k
 from ..kernels.program import executor
 from ..model import losses
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_dtype
-from . import csr
-from . import inputs as arrays
+from . import csr, inputs
 from .csr import CSR
 from .workspace import Want, Workspace, pool
+
+Pullback = Callable[[Any], tuple[Parameters, np.ndarray]]
 
 _NO_LABELS = np.empty(0, np.int64)
 _WITHOUT_TARGETS = object()  # not None, which may be a user's y
 
 
-# -- public functions ------------------------------------------------------------------------------------------------
+# -- what a network's methods do -------------------------------------------------------------------------------------
 
 
-def forward(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, workspace=None) -> np.ndarray:
-    """y_pred = link(z_L): probabilities or means.
-
-    x : (N, n_inputs), anything array-like. Returns (N, n_outputs) in params.dtype, written to `out` where given.
-    Row i has the bits of `forward(x[i : i + 1])[0]`.
-    """
-    return _outputs(net, params, x, k.RESPONSE, out, n_threads, workspace)
-
-
-def logits(net: MLP, params: Parameters, x: Any, *, out=None, n_threads=None, workspace=None) -> np.ndarray:
-    """z_L, the outputs before the link, (N, n_outputs); see `forward`."""
-    return _outputs(net, params, x, k.LOGITS, out, n_threads, workspace)
+def forward(
+    net: MLP, params: Parameters, x: Any, *, out: np.ndarray | None = None, n_threads: int | None = None,
+    workspace: Workspace | None = None,
+) -> np.ndarray:  # fmt: skip
+    """`MLP.forward`: y_pred."""
+    call = Data(net, params, x)
+    out = call.output(out, (len(call.x), net.n_outputs))
+    _run(net, call, Want(k.RESPONSE, net.loss_function.code), out.reshape(-1), n_threads, workspace)
+    return out
 
 
-def predict(net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=None) -> np.ndarray:
-    """Labels for the cross entropies, means otherwise.
+def logits(
+    net: MLP, params: Parameters, x: Any, *, out: np.ndarray | None = None, n_threads: int | None = None,
+    workspace: Workspace | None = None,
+) -> np.ndarray:  # fmt: skip
+    """`MLP.logits`: z_L."""
+    call = Data(net, params, x)
+    out = call.output(out, (len(call.x), net.n_outputs))
+    _run(net, call, Want(k.LOGITS, net.loss_function.code), out.reshape(-1), n_threads, workspace)
+    return out
 
-    cross_entropy: int64 (N,), the class with the largest logit, the first of equals. binary_cross_entropy: int64,
-    1 where z > 0, (N,) for one output and (N, n_outputs) for several. Other losses: `forward`.
-    """
+
+def predict(
+    net: MLP, params: Parameters, x: Any, *, n_threads: int | None = None, workspace: Workspace | None = None
+) -> np.ndarray:
+    """`MLP.predict`: labels or means."""
     labels = net.loss_function.record.link.labels
     if labels is None:
         return forward(net, params, x, n_threads=n_threads, workspace=workspace)
@@ -59,15 +63,11 @@ def predict(net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=N
 
 
 def loss(
-    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", l1=0.0, l2=0.0,
-    n_threads=None, workspace=None,
-) -> Any:  # fmt: skip
-    """sum_i w_i sum_k l(y_ik, z_ik) / sum_i w_i + l1 sum|W| + l2/2 sum W^2.
-
-    reduction : "mean" as above, "sum" without the division, "none" the N terms w_i sum_k l, without penalties.
-    y : (N, n_outputs), (N,) for one output, or integer labels (N,) for cross_entropy.
-    """
-    arrays.check_reduction(reduction)
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight: Any = None, reduction: str = "mean",
+    l1: float = 0.0, l2: float = 0.0, n_threads: int | None = None, workspace: Workspace | None = None,
+) -> float | np.ndarray:  # fmt: skip
+    """`MLP.loss`: the objective, or each sample's term."""
+    inputs.check_reduction(reduction)
     call = Data(net, params, x, y, sample_weight)
     if reduction == "none":
         if l1 or l2:
@@ -80,59 +80,40 @@ def loss(
 
 
 def value_and_grad(
-    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", l1=0.0, l2=0.0,
-    out=None, n_threads=None, workspace=None,
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight: Any = None, reduction: str = "mean",
+    l1: float = 0.0, l2: float = 0.0, out: Parameters | None = None, n_threads: int | None = None,
+    workspace: Workspace | None = None,
 ) -> tuple[float, Parameters]:  # fmt: skip
-    """The objective as in `loss`, and its gradient in all parameters.
-
-    reduction : "mean" or "sum". `out` takes the gradient (Parameters of the same network and dtype); without it each
-    call returns a fresh one. The result has the same bits for any number of threads.
-    """
-    arrays.check_reduction(reduction, ("mean", "sum"))
+    """`MLP.value_and_grad`: the objective and its gradient in the parameters."""
+    inputs.check_reduction(reduction, ("mean", "sum"))
     call = Data(net, params, x, y, sample_weight)
     if out is None:
         out = Parameters(net, np.empty_like(call.vector))
+    elif isinstance(out, Parameters):
+        call.output(out.vector, call.vector.shape)
     else:
-        if not isinstance(out, Parameters):
-            raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
-        arrays.as_out(out.vector, call.vector.shape, call.vector.dtype, call.inputs)
+        raise InputError(f"out must be fastbp.Parameters, such as params.copy(); got {type(out).__name__}")
     want = Want(k.GRADIENT, net.loss_function.code, call.scale(reduction), *_penalties(l1, l2))
     return _run(net, call, want, out.vector, n_threads, workspace), out
 
 
 def input_grad(
-    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight=None, reduction="mean", out=None, n_threads=None,
-    workspace=None,
+    net: MLP, params: Parameters, x: Any, y: Any, *, sample_weight: Any = None, reduction: str = "mean",
+    out: np.ndarray | None = None, n_threads: int | None = None, workspace: Workspace | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """dL/dx of the objective in `loss`, (N, n_inputs) in params.dtype, written to `out` where given.
-
-    reduction : "mean" or "sum". Row i is w_i dl_i/dx_i, divided by sum(w) for a mean; penalties do not depend on x.
-    """
-    arrays.check_reduction(reduction, ("mean", "sum"))
+    """`MLP.input_grad`: the gradient of the objective in the inputs."""
+    inputs.check_reduction(reduction, ("mean", "sum"))
     call = Data(net, params, x, y, sample_weight)
-    if out is None:
-        out = np.empty(call.x.shape, call.vector.dtype)
-    else:
-        arrays.as_out(out, call.x.shape, call.vector.dtype, call.inputs)
+    out = call.output(out, call.x.shape)
     want = Want(k.LOSS_SUM, net.loss_function.code, call.scale(reduction))
     _run(net, call, want, None, n_threads, workspace, d_x=out)
     return out
 
 
-Pullback = Callable[[Any], tuple[Parameters, np.ndarray]]
-
-
 def vjp(
-    net: MLP, params: Parameters, x: Any, *, n_threads=None, workspace=None
-) -> tuple[np.ndarray, Pullback]:  # fmt: skip
-    """y_pred = forward(params, x), and its pullback: vectors times the Jacobians of y_pred in parameters and inputs.
-
-        pullback(d_y) -> (gradient, d_x),   gradient = sum_ik d_y_ik dy_ik/dparams,   d_x_i = sum_k d_y_ik dy_ik/dx_i
-
-    d_y : (N, n_outputs), or (N,) for one output: dL/dy_pred of any L. gradient : Parameters; d_x : (N, n_inputs).
-
-    The pullback may be called many times, and later; params are kept as they are now, x must not be changed until then.
-    """
+    net: MLP, params: Parameters, x: Any, *, n_threads: int | None = None, workspace: Workspace | None = None
+) -> tuple[np.ndarray, Pullback]:
+    """`MLP.vjp`: y_pred and its pullback."""
     params = params.copy() if isinstance(params, Parameters) else params
     x = csr.as_inputs(x, net.n_inputs, _vector_of(net, params).dtype)
     y_pred = forward(net, params, x, n_threads=n_threads, workspace=workspace)
@@ -151,7 +132,7 @@ def vjp(
 
 def pullback(
     net: MLP, params: Parameters, x: Any, d_z: Any, *, out: Parameters | None = None, d_x: np.ndarray | None = None,
-    n_threads=None, workspace=None,
+    n_threads: int | None = None, workspace: Workspace | None = None,
 ) -> Parameters:  # fmt: skip
     """The gradient of sum_ik d_z_ik z_ik in all parameters: what dL/dz = d_z (N, n_outputs) becomes further down.
 
@@ -165,7 +146,12 @@ def pullback(
 
 
 def warmup(dtype: Any = np.float32) -> None:
-    """Compile the kernels of float32 or float64 ahead, or load them from the cache, so that no later call has to."""
+    """Compile the kernels of float32 or float64 ahead, or load them from the cache, so that no later call has to.
+
+    InputError for another dtype.
+
+    >>> fastbp.warmup(np.float64)
+    """
     for entry in executor.entries(check_dtype(dtype)):
         entry.compile()
 
@@ -174,7 +160,7 @@ def warmup(dtype: Any = np.float32) -> None:
 
 
 class Data:
-    """The arrays of a call, as the door let them in."""
+    """The arrays of a call, checked and in canonical form."""
 
     __slots__ = ("flat", "nothing", "sample_weight", "stored", "vector", "x", "y")
 
@@ -186,10 +172,10 @@ class Data:
         self.x = x = csr.as_inputs(x, net.n_inputs, dtype)
         self.stored = x.stored_per_row if type(x) is CSR else 0
         self.nothing = empty = vector[:0]
-        self.y = y = empty if y is _WITHOUT_TARGETS else arrays.as_targets(y, net, len(x), dtype)
+        self.y = y = empty if y is _WITHOUT_TARGETS else inputs.as_targets(y, net, len(x), dtype)
         self.sample_weight = empty
         if sample_weight is not None:
-            self.sample_weight = arrays.as_sample_weight(sample_weight, len(x), dtype)
+            self.sample_weight = inputs.as_sample_weight(sample_weight, len(x), dtype)
         has_labels = y.dtype != dtype
         targets, labels = (empty, y) if has_labels else (y.reshape(-1), _NO_LABELS)
         self.flat = (x.values if self.stored else x.reshape(-1), targets, labels, self.sample_weight)
@@ -198,6 +184,12 @@ class Data:
     def inputs(self) -> tuple[np.ndarray, ...]:
         """All arrays, none of which `out` may overlap."""
         return self.vector, *self.flat
+
+    def output(self, out: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """`out`, once it is known to fit, or a new array of that shape."""
+        if out is None:
+            return np.empty(shape, self.vector.dtype)
+        return inputs.as_out(out, shape, self.vector.dtype, self.inputs)
 
     def scale(self, reduction: str) -> float:
         """What the sum over samples is multiplied by."""
@@ -212,18 +204,7 @@ def _vector_of(net: MLP, params: Parameters) -> np.ndarray:
         raise InputError(f"params must be fastbp.Parameters, as net.init() returns; got {type(params).__name__}")
     if params.net is not net and params.net.layers != net.layers:
         raise InputError(f"params belong to another network: wanted those of {net}; got those of {params.net}")
-    return arrays.unlocked(params.vector)
-
-
-def _outputs(net: MLP, params: Parameters, x: Any, mode: int, out: Any, n_threads: Any, workspace: Any) -> np.ndarray:
-    call = Data(net, params, x)
-    shape = (len(call.x), net.n_outputs)
-    if out is None:
-        out = np.empty(shape, call.vector.dtype)
-    else:
-        arrays.as_out(out, shape, call.vector.dtype, call.inputs)
-    _run(net, call, Want(mode, net.loss_function.code), out.reshape(-1), n_threads, workspace)
-    return out
+    return inputs.unlocked(params.vector)
 
 
 def _run(
@@ -231,8 +212,8 @@ def _run(
     d_x: np.ndarray | None = None,
 ) -> float:  # fmt: skip
     """Run the kernels; returns the objective. d_x (N, n_inputs) takes dL/dx."""
-    threads, nothing = _threads.resolve_threads(n_threads), call.nothing
-    with (workspace or pool()).acquire(net, len(call.x), call.vector.dtype, threads, call.stored) as batch:
+    n, nothing = threads.resolve_threads(n_threads), call.nothing
+    with (workspace or pool()).acquire(net, len(call.x), call.vector.dtype, n, call.stored) as batch:
         batch.bind(
             call.vector, call, want, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1)
         )
@@ -245,11 +226,11 @@ def _run(
 def data_error(net: MLP, call: Any, status: int) -> InputError:
     """The error that names what the kernels found."""
     if status & k.BAD_INPUT:
-        return call.x.error() if call.stored else arrays.not_finite_error("x", call.x)
+        return call.x.error() if call.stored else inputs.not_finite_error("x", call.x)
     if call.y.dtype == np.int64:
-        return arrays.bad_label_error(call.y, net.n_outputs)
-    return arrays.target_value_error(call.y, net)
+        return inputs.bad_label_error(call.y, net.n_outputs)
+    return inputs.target_value_error(call.y, net)
 
 
 def _penalties(l1: float, l2: float) -> tuple[float, float]:
-    return (arrays.check_penalty("l1", l1), arrays.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)
+    return (inputs.check_penalty("l1", l1), inputs.check_penalty("l2", l2)) if l1 or l2 else (0.0, 0.0)

@@ -18,7 +18,7 @@ from ..kernels.math import custom
 from ..kernels.program import executor
 from ..kernels.simd.microtile import NARROW, WIDE
 from ..model.network import MLP
-from .plan import Layout, Phase, Schedule, launches, layout, schedule
+from .plan import Launch, Layout, Phase, Schedule, launches, layout, schedule
 
 _KEPT = 8  # prepared batches a workspace holds; a validation set and a ragged last batch beside the usual one
 _ALIGNMENT = 64
@@ -68,7 +68,7 @@ class Batch:
         self.memory = _aligned(self.schedule.n_memory, dtype)
         self.accumulators = np.empty(self.schedule.n_accumulated)
         self.loss_at = self.layout.n_accumulators * net.n_parameters
-        self.status = np.zeros(self.schedule.n_workers, np.int64)
+        self.statuses = np.zeros(self.schedule.n_workers, np.int64)
         self.address = self.header.address = self._headers.ctypes.data
         self.header.layers_address = self._layers.ctypes.data
         self.header.memory_address = self.memory.ctypes.data
@@ -125,19 +125,27 @@ class Batch:
             self.header.n_stored = len(indices)
         self.entries.bind(self.address, vector, *call.flat, d_x, out)
 
-    def run(self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None) -> int:
-        """Run the program up to the first phase that found something wrong; returns a status.
+    def run(
+        self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None,
+        launches: tuple[Launch, ...] | None = None,
+    ) -> int:  # fmt: skip
+        """Run the program, or some of its launches, up to the first that found something wrong; returns a status.
 
         is_stopped : asked before every launch but the first; once it says so, the status is STOPPED. After the last
         launch, in which a step of training takes effect, it is not asked: a stopped program has had none.
         """
-        for number, (first, last, is_shared) in enumerate(self.launches):
+        n_workers, statuses = self.schedule.n_workers, self.statuses
+        for number, (first, last, is_shared) in enumerate(self.launches if launches is None else launches):
             if number and is_stopped is not None and is_stopped():
                 return k.STOPPED
-            if is_shared:
-                status = self._share(vector, first)
-            else:
+            if not is_shared:
                 status = self.entries.serial(vector, self.address, first, last)
+            elif self.phases[first].kind == k.UNITS and self.header.mode != k.GRADIENT:
+                continue  # weight gradients, which nobody asked for
+            else:
+                statuses[:] = 0
+                threads.launch(self.entries.parallel, n_workers, vector, self.address, first, n_workers, statuses)
+                status = functools.reduce(operator.or_, statuses.tolist())
             if status:
                 return status
         return 0
@@ -147,20 +155,14 @@ class Batch:
         loss = float(self.accumulators[self.loss_at]) * want.scale
         return loss + float(self.header.penalty) if want.l1 or want.l2 else loss
 
-    def _share(self, vector: np.ndarray, number: int, n_workers: int | None = None) -> int:
-        """A phase on all workers; returns a status."""
-        if self.phases[number].kind == k.UNITS and self.header.mode != k.GRADIENT:
-            return 0
-        n, status = n_workers or self.schedule.n_workers, self.status
-        status[:] = 0
-        threads.launch(self.entries.parallel, n, vector, self.address, number, n, status)
-        return functools.reduce(operator.or_, status.tolist())
-
     def run_phase(self, kind: int, vector: np.ndarray) -> None:
         """All phases of one kind alone, on as many threads as in the program."""
-        for number, phase in enumerate(self.phases):
-            if phase.kind == kind:
-                self._share(vector, number, None if phase.is_shared else 1)
+        has_workers = self.schedule.n_workers > 1
+        chosen = (number for number, phase in enumerate(self.phases) if phase.kind == kind)
+        self.run(
+            vector,
+            launches=tuple(Launch(n, n + 1, has_workers and self.phases[n].is_shared) for n in chosen),
+        )
 
 
 class Want(NamedTuple):

@@ -32,7 +32,7 @@ class ActivationRecord:
     kinks : those z where a' or its slope may jump.
     bounds : between which a(z) lies, if it lies between two. is_rectifier : whether a(z) is 0 for every z < 0, else z.
     is_logistic : whether a(z) is 1 / (1 + exp(-z)), whose slope follows from a(z).
-    scheme : how the weights of its layer are drawn by default; see `parameters.initialise`.
+    scheme : how the weights of its layer are drawn by default; see `MLP.init`.
     onnx, onnx_float64 : the operators of opset 17; the second where float64 needs others, as onnxruntime has some for
         float32 alone. numpy : the calculation in an exported Python file.
     """

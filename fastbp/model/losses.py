@@ -102,7 +102,7 @@ def huber(delta: float = 1.0) -> Loss:
 
 
 def quantile(q: float = 0.5) -> Loss:
-    """The pinball loss, minimised by the q-quantile of y; q = 0.5 is half the absolute error."""
+    """The pinball loss, minimized by the q-quantile of y; q = 0.5 is half the absolute error."""
     return Loss("quantile", parameter=q)
 
 

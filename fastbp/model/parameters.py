@@ -20,12 +20,19 @@ SCHEMES = ("glorot_uniform", "he_normal", "lecture")
 
 
 class Parameters:
-    """Weights and biases of one network, views of one flat vector.
+    """Weights and biases of one network, views of one flat vector; `net.init()` makes random ones. A gradient is one.
 
-    vector : (n_parameters,) float32 or float64; what an optimiser, SciPy or a checkpoint sees.
+    net : the `fastbp.MLP` they belong to.
+    vector : (n_parameters,) float32 or float64; what an optimizer, SciPy or a checkpoint sees.
     weights[l] : (n_in, n_out) views; biases[l] : (n_out,) views, or () for a network without biases.
 
     Writing to a view writes to the vector, and the other way round.
+
+    >>> params = fastbp.Parameters.zeros(fastbp.MLP((2, 1)))
+    >>> params.weights[0][...] = 3
+    >>> params.biases[0][...] = -1
+    >>> params.vector
+    array([ 3.,  3., -1.], dtype=float32)
     """
 
     def __init__(self, net: MLP, vector: np.ndarray) -> None:
@@ -35,17 +42,27 @@ class Parameters:
     # The views are made when first asked for: a training step never looks at them.
     @functools.cached_property
     def weights(self) -> tuple[np.ndarray, ...]:
-        """Views of the weights, (n_in, n_out), layer by layer."""
+        """Views of the weights W_l, (n_in, n_out), layer by layer."""
         return tuple(self.vector[layer.weights].reshape(layer.n_in, layer.n_out) for layer in self.net.layers)
 
     @functools.cached_property
     def biases(self) -> tuple[np.ndarray, ...]:
-        """Views of the biases, (n_out,), layer by layer; () for a network without biases."""
+        """Views of the biases b_l, (n_out,), layer by layer; () for a network without biases."""
         return tuple(self.vector[layer.biases] for layer in self.net.layers) if self.net.bias else ()
 
     @classmethod
     def from_vector(cls, net: MLP, vector: Any, copy: bool = False) -> Parameters:
-        """Parameters over `vector`, a contiguous float32 or float64 array: a view of it unless copy=True."""
+        """Parameters over `vector` (n_parameters,), contiguous, float32 or float64: a view of it unless copy=True.
+
+        With copy=True any array of numbers, which becomes float64 unless it is float32. InputError for another shape,
+        and for what a view cannot be made of.
+
+        >>> net, vector = fastbp.MLP((2, 1)), np.zeros(3)
+        >>> params = fastbp.Parameters.from_vector(net, vector)
+        >>> vector[2] = 7
+        >>> params.biases[0]
+        array([7.])
+        """
         array = np.array(vector, copy=True) if copy else np.asarray(vector)
         if array.shape != (net.n_parameters,):
             raise InputError(f"the parameter vector of {net} has shape ({net.n_parameters},); got {array.shape}")
@@ -60,7 +77,11 @@ class Parameters:
 
     @classmethod
     def zeros(cls, net: MLP, dtype: Any = np.float32) -> Parameters:
-        """All parameters zero."""
+        """All parameters zero, float32 or float64; InputError for another dtype.
+
+        >>> fastbp.Parameters.zeros(fastbp.MLP((2, 1)), np.float64).vector
+        array([0., 0., 0.])
+        """
         return cls(net, np.zeros(net.n_parameters, check_dtype(dtype)))
 
     @property
@@ -73,11 +94,20 @@ class Parameters:
         return type(self), (self.net, self.vector)
 
     def copy(self) -> Parameters:
-        """The same values in memory of their own."""
+        """The same values in memory of their own.
+
+        >>> params = fastbp.MLP((2, 1)).init(rng=0)
+        >>> np.shares_memory(params.copy().vector, params.vector)
+        False
+        """
         return Parameters(self.net, self.vector.copy())
 
     def astype(self, dtype: Any) -> Parameters:
-        """The same values as float32 or float64, in memory of their own."""
+        """The same values as float32 or float64, in memory of their own; InputError for another dtype.
+
+        >>> fastbp.MLP((2, 1)).init(rng=0).astype(np.float64).dtype
+        dtype('float64')
+        """
         return Parameters(self.net, self.vector.astype(check_dtype(dtype)))
 
     def __repr__(self) -> str:
@@ -91,18 +121,8 @@ def check_params(net: MLP, params: Any) -> None:
         raise InputError(f"params must be those of {net}, as net.init() returns; got {got}")
 
 
-def initialise(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: str | None = None) -> Parameters:
-    """Random weights and zero biases.
-
-    rng : None (fresh entropy), an integer seed, or a `numpy.random.Generator`.
-    dtype : float32 or float64. Numbers are drawn in float64 and then cast, so both start alike.
-    scheme : the distribution of W (n_in, n_out); by default by the layer's activation:
-        "glorot_uniform"  U(-r, r), r = sqrt(6 / (n_in + n_out))     sigmoid, tanh and the like; the output
-        "he_normal"       N(0, 2 / n_in)                             relu, gelu and the like
-        "lecture"         N(0, 1), as the lecture's code draws it    only when asked for
-
-    Sources: Glorot and Bengio 2010, eq. 16; He et al. 2015, eq. 10.
-    """
+def initialize(net: MLP, rng: Any = None, *, dtype: Any = np.float32, scheme: str | None = None) -> Parameters:
+    """What `MLP.init` does."""
     if scheme is not None and scheme not in SCHEMES:
         raise InputError(f"scheme must be one of {', '.join(SCHEMES)} or None; got {scheme!r}")
     rng = np.random.default_rng(rng)

@@ -14,7 +14,7 @@ from fastbp import activations, losses
 from fastbp.errors import InputError, ModelError
 from fastbp.formats import npz
 from fastbp.model.network import MLP
-from fastbp.model.parameters import initialise
+from fastbp.model.parameters import initialize
 
 NETWORKS = {
     "lecture": MLP((2, 100, 1), bias=False),
@@ -38,7 +38,7 @@ def model(tmp_path):
     """A saved model: (path, its bytes)."""
     path = tmp_path / "model.npz"
     net = MLP((3, 4, 1))
-    npz.save(path, net, initialise(net, 0), META)
+    npz.save(path, net, initialize(net, 0), META)
     return path, path.read_bytes()
 
 
@@ -66,7 +66,7 @@ def assert_same(actual, wanted):
 def test_what_was_saved_comes_back(case, dtype, tmp_path):
     """Network, parameters and meta come back equal in every bit, and can be written to."""
     net = NETWORKS[case]
-    params = initialise(net, 1, dtype=dtype)
+    params = initialize(net, 1, dtype=dtype)
     npz.save(tmp_path / "m", net, params, META)
     loaded_net, loaded, meta = npz.load(tmp_path / "m")
     assert loaded_net == net
@@ -79,7 +79,7 @@ def test_what_was_saved_comes_back(case, dtype, tmp_path):
 def test_meta_may_be_left_out(tmp_path):
     """Without meta, an empty dict comes back."""
     net = MLP((1, 1))
-    npz.save(tmp_path / "m", net, initialise(net, 0))
+    npz.save(tmp_path / "m", net, initialize(net, 0))
     assert npz.load(tmp_path / "m")[2] == {}
 
 
@@ -87,7 +87,7 @@ def test_equal_models_make_equal_files(model, tmp_path, monkeypatch):
     """The file is a function of the model alone, not of the time."""
     monkeypatch.setattr("time.time", lambda: 2e9)
     net = MLP((3, 4, 1))
-    npz.save(tmp_path / "again.npz", net, initialise(net, 0), META)
+    npz.save(tmp_path / "again.npz", net, initialize(net, 0), META)
     assert (tmp_path / "again.npz").read_bytes() == model[1]
 
 
@@ -113,7 +113,7 @@ def test_meta_that_would_need_pickle_is_refused(case, tmp_path):
     meta, where, came = REFUSED_META[case]
     net = MLP((1, 1))
     with pytest.raises(InputError) as caught:
-        npz.save(tmp_path / "m", net, initialise(net, 0), meta)
+        npz.save(tmp_path / "m", net, initialize(net, 0), meta)
     assert str(caught.value) == (
         f"{where} must be None, a bool, number or text, a list, a dict with text as keys, or an array of bools, "
         f"numbers or text; got {came}"
@@ -125,7 +125,7 @@ def test_parameters_of_another_network_are_refused(tmp_path):
     """Network and parameters must belong together."""
     net, other = MLP((1, 1)), MLP((1, 2, 1))
     with pytest.raises(InputError) as caught:
-        npz.save(tmp_path / "m", net, initialise(other, 0))
+        npz.save(tmp_path / "m", net, initialize(other, 0))
     assert str(caught.value) == (
         "params must be those of 1-1 linear, binary_cross_entropy; "
         "got parameters of 1-2-1 sigmoid, binary_cross_entropy"
@@ -326,7 +326,7 @@ def test_a_failed_write_leaves_the_old_file(function, model, monkeypatch):
 
     monkeypatch.setattr(os, function, refuse)
     with pytest.raises(OSError, match="No space left"):
-        npz.save(path, net, initialise(net, 1))
+        npz.save(path, net, initialize(net, 1))
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
@@ -341,7 +341,7 @@ def test_an_interrupted_write_leaves_the_old_file(model, monkeypatch):
 
     monkeypatch.setattr(npz, "_digest", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        npz.save(path, net, initialise(net, 1))
+        npz.save(path, net, initialize(net, 1))
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
@@ -353,7 +353,7 @@ def test_nothing_has_the_name_before_all_is_on_the_disk(model, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
     net = MLP((3, 4, 1))
-    npz.save(model[0], net, initialise(net, 1))
+    npz.save(model[0], net, initialize(net, 1))
     assert calls == ["fsync", "replace", "fsync"]
 
 
@@ -362,6 +362,6 @@ def test_a_link_stays_a_link(model, tmp_path):
     link = tmp_path / "latest.npz"
     link.symlink_to(model[0])
     net = MLP((1, 1))
-    npz.save(link, net, initialise(net, 0))
+    npz.save(link, net, initialize(net, 0))
     assert link.is_symlink()
     assert npz.load(model[0])[0] == net

@@ -14,7 +14,7 @@ from fastbp import optim
 from fastbp.errors import InputError
 from fastbp.formats.safetensors import load_safetensors
 from fastbp.model.network import MLP
-from fastbp.model.parameters import SCHEMES, Parameters, check_dtype, initialise
+from fastbp.model.parameters import SCHEMES, Parameters, check_dtype, initialize
 from fastbp.plot.layers import gradient_sizes
 
 NET = MLP((3, 5, 2), activation="tanh", loss="squared_error")
@@ -215,7 +215,7 @@ def test_the_lecture_scheme_draws_what_the_slides_draw():
 
 def test_an_unknown_scheme_or_dtype_is_refused():
     """The message names the known ones."""
-    assert message_of(initialise, NET, 0, scheme="xavier") == (
+    assert message_of(initialize, NET, 0, scheme="xavier") == (
         "scheme must be one of glorot_uniform, he_normal, lecture or None; got 'xavier'"
     )
     for call in (lambda: NET.init(0, dtype="float16"), lambda: Parameters.zeros(NET, "float16")):
