@@ -12,6 +12,17 @@
 Every message says what was wanted, what came and what to do.
 """
 
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DivergenceError",
+    "FastbpError",
+    "InputError",
+    "ModelError",
+    "StateError",
+    "ThreadError",
+]
+
 
 class FastbpError(Exception):
     """Any error that fastbp raises on purpose."""

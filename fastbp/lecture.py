@@ -1,6 +1,21 @@
-"""The lecture's classifier: two layers of sigmoids without biases, trained by gradient descent on the whole data set.
+"""What the lecture's slides name, in one import: a two-layer classifier, its functions, and its pictures.
 
     z1 = x W1,  h = sigmoid(z1),  z2 = h W2,  y_pred = sigmoid(z2),  L = -[y ln(y_pred) + (1 - y) ln(1 - y_pred)]
+
+The training run of the lecture, on data it can learn without biases:
+
+    import fastbp
+    from fastbp.lecture import *
+
+    x, y = fastbp.data.spirals(400)
+    visualize_dataset(x, y)
+    classifier = Classifier()
+    for t in range(10_000):
+        y_pred = classifier.forward(x)
+        loss = cross_entropy(y_pred, y)
+        classifier.backward(y_pred, y)
+        if t in (5, 20, 100) or t % 1000 == 0:
+            plot_decision_boundary(classifier, x, y, title=f"step {t}, loss {loss:.4f}")
 
 Source: Stanford CS231n, discussion section "Backpropagation", 14 April 2023. Where the slides' formula dL/dy_pred
 divides by zero, once y_pred saturates, the classifier uses dL/dz2 = y_pred - y, which the formulas multiply out to.
@@ -18,15 +33,29 @@ from .engine import backprop, inputs
 from .errors import InputError, StateError
 from .model.network import MLP
 from .model.parameters import Parameters
+from .plot import boundary, style
 from .training.batches import BatchSource
 from .training.steps import Descent
+
+__all__ = [
+    "Classifier",
+    "cross_entropy",
+    "get_weights",
+    "plot_decision_boundary",
+    "sigmoid",
+    "visualize_dataset",
+]
 
 PICTURE_STEPS = (5, 20, 100)
 PICTURES_EVERY = 1000
 
 
 def sigmoid(z: Any) -> np.ndarray:
-    """1 / (1 + exp(-z)), without overflow; float32 stays float32."""
+    """1 / (1 + exp(-z)) of each number, without overflow, in the shape of z; float32 stays float32.
+
+    >>> sigmoid([-1e4, 0.0, 1e4])
+    array([0. , 0.5, 1. ])
+    """
     z = np.asarray(z)
     e = np.exp(-np.abs(z))
     return np.where(z >= 0, 1, e) / (1 + e)
@@ -35,18 +64,69 @@ def sigmoid(z: Any) -> np.ndarray:
 def cross_entropy(y_pred: Any, y: Any) -> float:
     """The mean of -[y ln(y_pred) + (1 - y) ln(1 - y_pred)] with 0 ln 0 = 0; infinite where a certain answer is wrong.
 
-    y_pred, y : of one shape, in [0, 1].
+    y_pred, y : numbers in [0, 1], both (N,) or (N, 1). InputError for shapes that differ otherwise.
+
+    >>> round(cross_entropy([[0.5], [0.25]], [1, 0]), 4)  # (ln 2 + ln 4/3) / 2
+    0.4904
     """
     y_pred, y = np.asarray(y_pred, np.float64), np.asarray(y, np.float64)
-    if y_pred.shape != y.shape:
+    if _column_shape(y_pred) != _column_shape(y):
         raise InputError(f"y_pred and y must have one shape; got {y_pred.shape} and {y.shape}")
+    y_pred, y = y_pred.ravel(), y.ravel()
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(y > 0, y * np.log(y_pred), 0) + np.where(y < 1, (1 - y) * np.log1p(-y_pred), 0)
     return abs(float(terms.mean()))
 
 
+def get_weights(n_in: int, n_out: int, *, rng: Any = None) -> np.ndarray:
+    """Weights (n_in, n_out) to start from, float64, each drawn from the standard normal distribution.
+
+    rng : None (fresh entropy), an integer seed, or a `numpy.random.Generator`.
+
+    >>> get_weights(2, 100, rng=0).shape
+    (2, 100)
+    """
+    return np.random.default_rng(rng).standard_normal((n_in, n_out))
+
+
+def visualize_dataset(x: Any, y: Any, *, title: str | None = None, ax: Any = None) -> Any:
+    """Draw the samples in the plane, each class in its colour; returns the Axes.
+
+    x : (N, 2). y : classes 0 and 1, (N,) or (N, 1). ax : by default a new figure of pyplot, which `plt.show()` shows.
+    InputError, naming the row, for what cannot be drawn.
+
+    >>> ax = visualize_dataset(*fastbp.data.spirals(400), title="two spirals")
+    """
+    x, y = style.points(x, 2), style.class_codes("y", np.ravel(y), 2)
+    if len(x) != len(y):
+        raise InputError(f"y must hold a class for each row of x, 0 or 1; got {len(y)} for {len(x)}")
+    ax = _axes(ax)
+    low, high = boundary.region(x)
+    boundary.draw_data(ax, x, y, style.class_names(range(2)), low, high)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="x1", ylabel="x2", title=style.plain(title or ""))
+    return ax
+
+
+def plot_decision_boundary(classifier: Any, x: Any, y: Any, *, title: str | None = None, ax: Any = None) -> Any:
+    """Draw y_pred over the plane, the line where it is 1/2, and the samples; returns the Axes.
+
+    classifier : a `Classifier`, or an object of your own with `w1` (2, n_hidden) and `w2` (n_hidden, 1).
+    x : (N, 2). y : classes 0 and 1, (N,) or (N, 1). ax : by default a new figure of pyplot, which `plt.show()` shows.
+    InputError, naming the row, for what cannot be drawn.
+
+    >>> x, y = fastbp.data.spirals(400)
+    >>> ax = plot_decision_boundary(Classifier(rng=0), x, y, title="before training")
+    """
+    w1, w2 = np.asarray(classifier.w1, np.float64), np.asarray(classifier.w2, np.float64)
+    if w1.ndim != 2 or len(w1) != 2 or w2.shape != (w1.shape[1], 1):
+        raise InputError(f"w1 must have shape (2, n_hidden) and w2 (n_hidden, 1); got {w1.shape} and {w2.shape}")
+    net = _network(*w1.shape)
+    params = Parameters.from_vector(net, np.concatenate([w1.ravel(), w2.ravel()]))
+    return boundary.decision_boundary(net, params, x, np.ravel(y), title=title, ax=_axes(ax))
+
+
 class Classifier:
-    """Two classes, one hidden layer of sigmoids, no biases; `forward`, `backward` and training as in the lecture.
+    """The lecture's classifier: two layers of sigmoids without biases, trained by gradient descent on all the data.
 
     Parameters
     ----------
@@ -56,13 +136,19 @@ class Classifier:
     dtype : float64 or float32.
 
     Attributes: `w1` (n_inputs, n_hidden), `w2` (n_hidden, 1), and after a step `grad_w1`, `grad_w2`, its gradients.
+
+    >>> x, y = fastbp.data.spirals(400)
+    >>> classifier = fastbp.Classifier(rng=0, learning_rate=0.01)
+    >>> losses = classifier.fit(x, y, n_steps=200)
+    >>> bool(losses[-1] < losses[0])
+    True
     """
 
     def __init__(
         self, n_inputs: int = 2, n_hidden: int = 100, *, learning_rate: float = 1e-4, rng: Any = None,
         dtype: Any = np.float64,
     ) -> None:  # fmt: skip
-        self.net = MLP((n_inputs, n_hidden, 1), activation="sigmoid", loss="binary_cross_entropy", bias=False)
+        self.net = _network(n_inputs, n_hidden)
         self.learning_rate = learning_rate
         self._params = self.net.init(rng, dtype=dtype, scheme="lecture")
         self._gradient: Parameters | None = None
@@ -170,6 +256,23 @@ class Classifier:
         if self._gradient is None:
             raise StateError("there is no gradient yet; call backward, step or fit first")
         return self._gradient
+
+
+def _network(n_inputs: int, n_hidden: int) -> MLP:
+    return MLP((n_inputs, n_hidden, 1), activation="sigmoid", loss="binary_cross_entropy", bias=False)
+
+
+def _column_shape(values: np.ndarray) -> tuple[int, ...]:
+    """The shape of a column (N, 1) for that of its numbers (N,), too."""
+    return (*values.shape, 1) if values.ndim == 1 else values.shape
+
+
+def _axes(ax: Any) -> Any:
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot as plt
+
+    return plt.subplots(figsize=(6.4, 5.4), layout="constrained")[1]
 
 
 def picture_steps(n_steps: int) -> list[int]:

@@ -26,6 +26,8 @@ from .model.network import MLP
 from .model.parameters import Parameters
 from .model.records import Derivative
 
+__all__ = ["forward", "input_grad", "logits", "loss", "predict", "value_and_grad"]
+
 
 def logits(net: MLP, params: Parameters, x: Any) -> Array:
     """z_L, the outputs before the link, shape (N, n_outputs)."""

@@ -135,7 +135,9 @@ def test_public_modules():
     assert {name for name in fastbp.__all__ if isinstance(getattr(fastbp, name), type(ast))} == PUBLIC
     for name in PUBLIC:
         module = importlib.import_module(f"fastbp.{name}")
-        for offered in getattr(module, "__all__", ()):
+        assert module.__doc__
+        assert module.__all__ == sorted(module.__all__)
+        for offered in module.__all__:
             assert hasattr(module, offered)
 
 

@@ -112,8 +112,11 @@ def open_table(
     Features are standardised in one pass and written to `folder`, which must be kept while the data set is used, in
     `dtype`; targets are class codes, or standardised numbers, as `loss` wants them, by default that of `fastbp train`.
 
-    >>> task, rows = fastbp.open_table("large.parquet", "scratch", target="price")
-    >>> result = fastbp.train(net, params, rows, epochs=10)
+    >>> numbers = np.random.default_rng(0).random((100, 3))
+    >>> np.savetxt("large.csv", numbers, delimiter=",", header="rooms,area,price", comments="")
+    >>> task, rows = fastbp.open_table("large.csv", ".", target="price")
+    >>> net = fastbp.MLP((2, 8, 1), loss="squared_error")
+    >>> result = fastbp.train(net, net.init(rng=0), rows, epochs=10)
     """
     folder = files.expanded(folder)
     for name in ("raw.npy", "train.npy") if folder.is_dir() else ():

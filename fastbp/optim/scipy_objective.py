@@ -1,14 +1,4 @@
-"""A network's objective as `scipy.optimize` wants it: functions of the flat parameter vector. SciPy is not imported.
-
->>> objective = fastbp.optim.scipy_objective(net, x, y, l2=1e-4)
->>> found = scipy.optimize.minimize(objective, params.vector, jac=True, method="L-BFGS-B")
->>> params = fastbp.Parameters.from_vector(net, found.x)
->>> scipy.optimize.minimize(objective, params.vector, jac=True, hessp=objective.hessp, method="trust-krylov")
-
-and for squared_error, whose sum is 1/2 |residuals|^2,
-
->>> scipy.optimize.least_squares(objective.residuals, params.vector, jac=objective.jacobian)
-"""
+"""A network's objective as `scipy.optimize` wants it: functions of the flat parameter vector. SciPy is not imported."""
 
 from __future__ import annotations
 
@@ -17,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import reference
-from ..engine import backprop, csr
-from ..engine import inputs as arrays
+from ..engine import csr, inputs
 from ..engine.csr import CSR
 from ..errors import InputError
 from ..model.activations import Activation
@@ -35,7 +24,29 @@ def scipy_objective(
 ) -> Objective:  # fmt: skip
     """The objective of `MLP.value_and_grad` on these data: objective(vector) -> (value, gradient), in float64.
 
-    Data are checked and converted here, once; what is float64 already is not copied, and must not be changed.
+    x, y, sample_weight, reduction, l1, l2, n_threads : as of `MLP.value_and_grad`. They are checked and converted here,
+    once; what is float64 already is not copied, and must not be changed.
+
+    >>> from scipy import optimize
+    >>> x, y = fastbp.data.spirals(100)
+    >>> net = fastbp.MLP((2, 10, 1))
+    >>> objective, start = fastbp.optim.scipy_objective(net, x, y, l2=1e-4), net.init(rng=0).vector
+    >>> found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 20})
+    >>> bool(found.fun < objective(start)[0])
+    True
+    >>> params = fastbp.Parameters.from_vector(net, found.x)
+
+    Methods that want second derivatives take the Hessian's products:
+
+    >>> found = optimize.minimize(
+    ...     objective, start, jac=True, hessp=objective.hessp, method="trust-krylov", options={"maxiter": 5}
+    ... )
+
+    For squared_error, whose sum is 1/2 |residuals|^2, there are the residuals and their Jacobian:
+
+    >>> net = fastbp.MLP((2, 3, 1), loss="squared_error")
+    >>> objective, start = fastbp.optim.scipy_objective(net, x, y), net.init(rng=0, dtype=np.float64).vector
+    >>> found = optimize.least_squares(objective.residuals, start, jac=objective.jacobian, max_nfev=5)
     """
     return Objective(net, x, y, sample_weight=sample_weight, reduction=reduction, l1=l1, l2=l2, n_threads=n_threads)
 
@@ -53,21 +64,21 @@ class Objective:
         dtype = np.dtype(np.float64)
         self.net = net
         self._x = csr.as_inputs(x, net.n_inputs, dtype)
-        self._y = arrays.as_targets(y, net, len(self._x), dtype)
-        weight = None if sample_weight is None else arrays.as_sample_weight(sample_weight, len(self._x), dtype)
+        self._y = inputs.as_targets(y, net, len(self._x), dtype)
+        weight = None if sample_weight is None else inputs.as_sample_weight(sample_weight, len(self._x), dtype)
         self._options = {
             "sample_weight": weight,
-            "reduction": arrays.check_reduction(reduction, ("mean", "sum")),
-            "l1": arrays.check_penalty("l1", l1),
-            "l2": arrays.check_penalty("l2", l2),
+            "reduction": inputs.check_reduction(reduction, ("mean", "sum")),
+            "l1": inputs.check_penalty("l1", l1),
+            "l2": inputs.check_penalty("l2", l2),
             "n_threads": n_threads,
         }
         # Whatever is wrong with a value is found by the kernels, and said now.
-        backprop.loss(net, Parameters.zeros(net, dtype), self._x, self._y, **self._options)
+        net.loss(Parameters.zeros(net, dtype), self._x, self._y, **self._options)
 
     def __call__(self, vector: Any) -> tuple[float, np.ndarray]:
         """The objective and its gradient, float64 (n,), an array of its own."""
-        value, grad = backprop.value_and_grad(self.net, self._params(vector), self._x, self._y, **self._options)
+        value, grad = self.net.value_and_grad(self._params(vector), self._x, self._y, **self._options)
         return value, grad.vector
 
     def hessp(self, vector: Any, p: Any) -> np.ndarray:
@@ -104,17 +115,17 @@ class Objective:
         self._check_squares()
         net, params, x = self.net, self._params(vector), self._dense
         n_rows, n_outputs = len(x), net.n_outputs
-        inputs, slopes = [x], []
+        layer_inputs, slopes = [x], []
         for z, activation in zip(reference.pre_activations(net, params, x), net.activations, strict=False):
             a, slope = _activated(activation, z)
-            inputs.append(a)
+            layer_inputs.append(a)
             slopes.append(slope)
         jacobian = np.empty((n_rows, n_outputs, net.n_parameters))
         # dr_ik/dz of each layer, (N, n_outputs, n_out), from the last one down.
         delta = self._roots[:, None, None] * np.eye(n_outputs)
         for k, layer in reversed(list(enumerate(net.layers))):
             of_weights = jacobian[..., layer.weights].reshape(n_rows, n_outputs, layer.n_in, layer.n_out)
-            np.multiply(inputs[k][:, None, :, None], delta[:, :, None, :], out=of_weights)
+            np.multiply(layer_inputs[k][:, None, :, None], delta[:, :, None, :], out=of_weights)
             if net.bias:
                 jacobian[..., layer.biases] = delta
             if k > 0:

@@ -62,7 +62,7 @@ def decision_boundary(
         _shade_probability(ax, grid, z.reshape(GRID, GRID), classes)
     else:
         _shade_regions(ax, grid, z.reshape(GRID, GRID, n_classes), classes)
-    _draw_data(ax, view.flat, y, classes, low, high)
+    draw_data(ax, view.flat, y, classes, low, high)
     xlabel, ylabel = map(style.plain, view.names)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=xlabel, ylabel=ylabel, title=style.plain(title or ""))
     return ax
@@ -207,9 +207,10 @@ def _image(ax: Any, grid: np.ndarray, values: np.ndarray, **options: Any) -> Any
 # -- the data ----------------------------------------------------------------------------------------
 
 
-def _draw_data(
+def draw_data(
     ax: Any, flat: np.ndarray, y: np.ndarray, classes: Sequence[Any], low: np.ndarray, high: np.ndarray
 ) -> None:
+    """Points (N, 2) by their class codes y, or as density, and a legend with the number of each class."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
