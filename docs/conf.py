@@ -21,7 +21,7 @@ suppress_warnings = ["config.cache"]
 html_title, html_math_renderer = f"fastbp {release}", "mathml"
 html_theme, html_static_path = "alabaster", ["static"]
 html_theme_options = {
-    "page_width": "1260px",  # room for 120 characters of code
+    "page_width": "1260px",  # space for 120 characters of code
     "body_max_width": "none",
     "font_family": "system-ui, sans-serif",
     "font_size": "16px",

@@ -16,6 +16,9 @@ def set_num_threads(n_threads: int | None) -> None:
 
     InputError for what is no positive integer, ThreadError above the number of threads Numba has.
     Results have the same bits for every number of threads.
+
+    >>> fastbp.set_num_threads(1)
+    >>> fastbp.set_num_threads(None)
     """
     from .compiler import threads
 
@@ -23,7 +26,11 @@ def set_num_threads(n_threads: int | None) -> None:
 
 
 def show_config(*, as_dict: bool = False) -> dict[str, Any] | None:
-    """Print versions, CPU, threads and the compile cache, as a bug report needs them; or return them as a dict."""
+    """Print versions, CPU, threads and the compile cache, as a bug report needs them; or return them as a dict.
+
+    >>> fastbp.show_config(as_dict=True)["fastbp"] == fastbp.__version__
+    True
+    """
     config = {**_versions(), **_numba_config()}
     if as_dict:
         return config

@@ -1,7 +1,7 @@
 """What can go wrong, as one tree.
 
     FastbpError                      catch this one to catch them all
-    ├── InputError (ValueError)      an argument or array that cannot be honoured
+    ├── InputError (ValueError)      an argument or array that cannot be honored
     ├── DataError (ValueError)       a data file that cannot be used; names the file and the row
     ├── ModelError (ValueError)      a saved model that cannot be read, or does not fit the data
     ├── CheckpointError (ValueError) checkpoints that cannot be written, read, or gone on from
@@ -29,7 +29,7 @@ class FastbpError(Exception):
 
 
 class InputError(FastbpError, ValueError):
-    """An argument or array that cannot be honoured."""
+    """An argument or array that cannot be honored."""
 
 
 class DataError(FastbpError, ValueError):

@@ -90,7 +90,7 @@ def get_weights(n_in: int, n_out: int, *, rng: Any = None) -> np.ndarray:
 
 
 def visualize_dataset(x: Any, y: Any, *, title: str | None = None, ax: Any = None) -> Any:
-    """Draw the samples in the plane, each class in its colour; returns the Axes.
+    """Draw the samples in the plane, each class in its color; returns the Axes.
 
     x : (N, 2). y : classes 0 and 1, (N,) or (N, 1). ax : by default a new figure of pyplot, which `plt.show()` shows.
     InputError, naming the row, for what cannot be drawn.

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,8 @@ def test_an_example_runs(example, tmp_path, monkeypatch):
     report = []
     example.globs.update(np=np, fastbp=fastbp)
     doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
     assert not report, "".join(report)
 
 

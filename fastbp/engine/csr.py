@@ -1,4 +1,4 @@
-"""Sparse inputs at the door: rows of compressed columns (CSR), as in `scipy.sparse`, which is not needed for it.
+"""Validation of sparse inputs: rows of compressed columns (CSR), as in `scipy.sparse`, which is not needed for it.
 
 Row i has the numbers values[starts[i] : starts[i + 1]] in the columns indices[starts[i] : starts[i + 1]], and zeros
 elsewhere. Columns ascend; where one is named twice, its numbers add up. Kernels look at both while they load them.
@@ -66,7 +66,7 @@ class CSR:
             at = int(np.argmax(descends))
             return InputError(
                 f"the columns of a row of x must ascend, as x.has_sorted_indices says they do; got {columns[at + 1]} "
-                f"behind {columns[at]} in row {self._row(at)}. Set x.has_sorted_indices = False, then x.sort_indices()"
+                f"after {columns[at]} in row {self._row(at)}. Set x.has_sorted_indices = False, then x.sort_indices()"
             )
         found = inputs.first_bad_row(values)
         if found is None:
@@ -86,7 +86,7 @@ class CSR:
 
 
 def as_inputs(x: Any, n_inputs: int, dtype: np.dtype) -> np.ndarray | CSR:
-    """x as `arrays.as_inputs` lets it in, or sparse as CSR.
+    """x as `inputs.as_inputs` returns it, or sparse as CSR.
 
     Takes sparse arrays and matrices of every format of scipy.sparse; copies what is not CSR with ascending columns,
     values in `dtype` and int32 indices. Raises InputError for other shapes and kinds.

@@ -1,4 +1,4 @@
-"""The door: array-likes come in, one canonical form goes to the kernels. The only place that copies user data.
+"""Validation: array-likes come in, one canonical form goes to the kernels. Nothing else copies user data.
 
 Canonical is a `numpy.ndarray` in C order, aligned, flagged writable, native byte order, in the dtype of the parameters
 (labels: int64). Such an array passes untouched; everything else is converted once, or refused by name.
@@ -203,7 +203,7 @@ def _real_array(name: str, values: Any) -> np.ndarray:
     """`values` as an ndarray of bools, integers or floats, of any layout."""
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
-            f"{name} is a masked array, and a mask cannot be honoured; got {_came(values)}. "
+            f"{name} is a masked array, and a mask cannot be honored; got {_came(values)}. "
             f"Drop the masked rows or use {name}.filled(value)"
         )
     if hasattr(values, "nnz") and hasattr(values, "toarray"):
@@ -386,7 +386,7 @@ def _probability_error(loss: Loss, y: np.ndarray) -> InputError | None:
     row = found[0]
     return InputError(
         f"y of {loss} must be integer labels (N,) or rows of probabilities, none negative, that sum to 1 within "
-        f"1e-6; got row {row} with smallest value {y[row].min():g} and sum {sums[row]:.9g}. Normalise the rows"
+        f"1e-6; got row {row} with smallest value {y[row].min():g} and sum {sums[row]:.9g}. Normalize the rows"
     )
 
 

@@ -25,7 +25,15 @@ _ALIGNMENT = 64
 
 
 class Workspace:
-    """Scratch memory kept between calls, for the last few shapes of batch; serves one call at a time."""
+    """Scratch memory kept between calls, for the last few shapes of batch; serves one call at a time.
+
+    Methods of `fastbp.MLP` take one as `workspace=`; without it each thread has a Workspace of its own. A second call
+    at the same time is a StateError.
+
+    >>> workspace, net = fastbp.Workspace(), fastbp.MLP((2, 3, 1))
+    >>> net.forward(fastbp.Parameters.zeros(net), [[1.0, 2.0]], workspace=workspace)
+    array([[0.5]], dtype=float32)
+    """
 
     def __init__(self) -> None:
         self._batches: dict[Any, Batch] = {}
@@ -198,6 +206,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def pool() -> Workspace:
+    """The workspace of this thread, for calls without one."""
     return _pools.workspace
 
 

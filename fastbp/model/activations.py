@@ -2,11 +2,8 @@
 
     {table}
 
-A function of your own: Activation(name, value, derivative), such as
+A name alone means the default parameter. `Activation` makes one of your own from a function and its derivative.
 
-    softsign = fastbp.Activation("softsign", lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2)
-
-A name alone means the default parameter.
 Sources: Goodfellow, Bengio, Courville, Deep Learning (2016), 6.3; Clevert et al. 2015 (elu);
 Hendrycks, Gimpel 2016 (gelu, silu).
 """
@@ -38,6 +35,10 @@ class Activation(ElementwiseFunction):
     and branches. They are compiled on first use; the engine is not. InputError if they are not elementwise or the
     derivative is not that of the value; check=False leaves that test out.
     parameter : by default 0.01 for leaky_relu and 1 for elu; the others have none.
+
+    >>> softsign = fastbp.Activation("softsign", lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2)
+    >>> print(fastbp.MLP((2, 8, 1), activation=softsign))
+    2-8-1 softsign, binary_cross_entropy
     """
 
     records, names, custom_code, n_arguments = ACTIVATIONS, NAMES, CUSTOM, 1

@@ -130,7 +130,7 @@ def check_derivative(what: str, name: str, value: Any, derivative: Any, *, n_arg
 
 
 def on_numbers(what: str, function: Function, *arguments: np.ndarray) -> np.ndarray:
-    """The function of every number of arrays of one shape; InputError if numbers depend on their neighbours."""
+    """The function of every number of arrays of one shape; InputError if numbers depend on their neighbors."""
     try:
         single = np.array([float(function(*numbers)) for numbers in zip(*(a.ravel() for a in arguments), strict=True)])
     except Exception as error:

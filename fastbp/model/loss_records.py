@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from . import link_records as links
 from .elementary import Array, log_softmax, magnitude, positive_part, sigma
 from .functions import analytic, apply
+from .link_records import EXP, IDENTITY, SIGMOID, SOFTMAX, LinkRecord
 from .records import Derivative, Parameter, by_name
 
 # -- targets -----------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class LossRecord:
     text: tuple[str, str]
     text_in_z: str = ""
     definitions: tuple[str, ...] = ()
-    link: links.LinkRecord = links.IDENTITY
+    link: LinkRecord = IDENTITY
     targets: Targets = ANY_NUMBERS
     in_response: Callable[[Array, Array, Array], Array] | None = None
     parameter: Parameter | None = None
@@ -121,7 +121,7 @@ BINARY_CROSS_ENTROPY = LossRecord(
     evaluate=_binary_cross_entropy,
     text=("-(y * log(y_hat) + (1 - y) * log(1 - y_hat))", "-(y / y_hat - (1 - y) / (1 - y_hat))"),
     text_in_z="y_hat - y",
-    link=links.SIGMOID,
+    link=SIGMOID,
     targets=SHARES,
     in_response=lambda y, y_hat, z: -(_quotient(y, y_hat) - _quotient(1 - y, sigma(-z))),
 )
@@ -138,7 +138,7 @@ CROSS_ENTROPY = LossRecord(
     evaluate=_cross_entropy,
     text=("-y * log(y_hat)", "-y / y_hat"),
     text_in_z="y_hat - y",
-    link=links.SOFTMAX,
+    link=SOFTMAX,
     targets=CLASSES,
     in_response=lambda y, y_hat, z: -_quotient(y, y_hat),
 )
@@ -223,7 +223,7 @@ POISSON = LossRecord(
     evaluate=_poisson,
     text=("y_hat - y * log(y_hat)", "1 - y / y_hat"),
     text_in_z="y_hat - y",
-    link=links.EXP,
+    link=EXP,
     targets=COUNTS,
     in_response=lambda y, y_hat, z: 1 - _quotient(y, y_hat),
 )

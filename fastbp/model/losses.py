@@ -3,9 +3,7 @@
     {table}
 
 Losses come from z, never from the response: the textbook form y/p - (1-y)/(1-p) divides by zero once p saturates.
-A loss of your own: Loss(name, value, derivative), with functions of (y, z) and the identity as link, such as
-
-    log_cosh = fastbp.Loss("log_cosh", lambda y, z: math.log(math.cosh(z - y)), lambda y, z: math.tanh(z - y))
+`Loss` makes one of your own from functions of (y, z), with the identity as link.
 
 Outputs are summed. For cross_entropy, y is integer labels (N,) or rows of probabilities (N, n_outputs).
 """
@@ -42,6 +40,13 @@ class Loss(ElementwiseFunction):
 
     value, derivative : functions of two numbers, l(y, z) and dl/dz, for targets y and outputs z; see `Activation`.
     parameter : by default 1 for huber and 0.5 for quantile; the others have none.
+
+    >>> import math
+    >>> log_cosh = fastbp.Loss(
+    ...     "log_cosh", lambda y, z: math.log(math.cosh(z - y)), lambda y, z: math.tanh(z - y)
+    ... )
+    >>> print(fastbp.MLP((2, 1), loss=log_cosh))
+    2-1 linear, log_cosh
     """
 
     records, names, custom_code, n_arguments = LOSSES, NAMES, CUSTOM, 2
@@ -97,12 +102,12 @@ def absolute_error() -> Loss:
 
 
 def huber(delta: float = 1.0) -> Loss:
-    """Quadratic within delta of y, linear beyond."""
+    """(z - y)^2 / 2 where |z - y| <= delta, else delta (|z - y| - delta / 2): quadratic near y, linear beyond."""
     return Loss("huber", parameter=delta)
 
 
 def quantile(q: float = 0.5) -> Loss:
-    """The pinball loss, minimized by the q-quantile of y; q = 0.5 is half the absolute error."""
+    """q (y - z) where z < y, else (1 - q) (z - y): the pinball loss, minimized by the q-quantile of y."""
     return Loss("quantile", parameter=q)
 
 

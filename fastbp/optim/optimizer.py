@@ -1,4 +1,4 @@
-"""What an optimizer is: a frozen value with a rule, its constants for every step, and the state it leaves behind.
+"""What an optimizer is: a frozen value with a rule, its constants for every step, and the state it keeps between steps.
 
 The makers and their formulas are in `fastbp.optim`.
 """
@@ -14,8 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..kernels import structures as k
-from ..kernels.training import rules
-from ..kernels.training import update as kernel
+from ..kernels.training import rules, update
 from ..model.parameters import Parameters
 from .schedules import Schedule
 from .stored_names import renamed
@@ -213,7 +212,7 @@ def _runs_of(params: Any) -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def kernel_of(dtype: np.dtype) -> Callable[..., int]:
     """The compiled step for float32 or float64."""
-    return kernel.entry_of(dtype)
+    return update.entry_of(dtype)
 
 
 # -- rules --------------------------------------------------------------------------------------------

@@ -95,8 +95,8 @@ class Objective:
         if largest == 0:
             return np.zeros_like(p)
         h = _STEP * max(1.0, np.abs(vector).max()) / largest
-        (_, ahead), (_, behind) = self(vector + h * p), self(vector - h * p)
-        return (ahead - behind) / (2 * h)
+        (_, above), (_, below) = self(vector + h * p), self(vector - h * p)
+        return (above - below) / (2 * h)
 
     # -- least squares -----------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The door: what comes in, in which form, and what every refusal says."""
+"""Validation of inputs: what comes in, in which form, and what every refusal says."""
 
 import re
 
@@ -208,7 +208,7 @@ REFUSED = {
     ),
     "masked": (
         np.ma.masked_invalid([[1.0, np.nan]]),
-        "x is a masked array, and a mask cannot be honoured; got shape (1, 2), float64. "
+        "x is a masked array, and a mask cannot be honored; got shape (1, 2), float64. "
         "Drop the masked rows or use x.filled(value)",
     ),
     "sparse": (
@@ -238,7 +238,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refusal_says_what_was_wanted_what_came_and_what_to_do(kind):
-    """What cannot be honoured is refused, with this text."""
+    """What cannot be honored is refused, with this text."""
     given, message = REFUSED[kind]
     with pytest.raises(InputError) as caught:
         inputs.as_inputs(given, 2, F32)

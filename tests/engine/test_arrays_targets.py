@@ -1,4 +1,4 @@
-"""Targets at the door: what each loss takes, in which form, and what every refusal says."""
+"""Validation of targets: what each loss takes, in which form, and what every refusal says."""
 
 import numpy as np
 import pandas as pd
@@ -112,13 +112,13 @@ REFUSED_TARGETS = {
         CLASSES,
         ONE_HOT * [[1], [1.001], [1]],
         "y of cross_entropy must be integer labels (N,) or rows of probabilities, none negative, that sum to 1 within "
-        "1e-6; got row 1 with smallest value 0 and sum 1.001. Normalise the rows",
+        "1e-6; got row 1 with smallest value 0 and sum 1.001. Normalize the rows",
     ),
     "negative": (
         CLASSES,
         [[0, 0, 1], [1, 0, 0], [1.5, -0.5, 0]],
         "y of cross_entropy must be integer labels (N,) or rows of probabilities, none negative, that sum to 1 within "
-        "1e-6; got row 2 with smallest value -0.5 and sum 1. Normalise the rows",
+        "1e-6; got row 2 with smallest value -0.5 and sum 1. Normalize the rows",
     ),
     "NaN": (
         CLASSES,

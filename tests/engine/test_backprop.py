@@ -166,7 +166,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_honoured_is_refused(call, message):
+def test_what_cannot_be_honored_is_refused(call, message):
     """With what was wanted and what came."""
     with pytest.raises(InputError) as error:
         call(*some())

@@ -12,7 +12,7 @@ from tests.cases import LECTURE, SMALL, make_data
 TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 DTYPES = (np.float64, np.float32)
 CASES = [*LECTURE, *SMALL]
-# Slots and stretches, several outputs with samples in lanes, one layer, inputs that fill no register.
+# Accumulators and waves, several outputs with samples in lanes, one layer, inputs that fill no register.
 LARGE = [
     (fastbp.MLP((2, 30, 1)), 20_000),
     (fastbp.MLP((3, 9, 4), activation="tanh", loss="cross_entropy"), 5_000),

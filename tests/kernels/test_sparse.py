@@ -211,7 +211,7 @@ BROKEN = [
     (lambda x: _set(x.data, 0, 1e300), r"x\.data must fit float32"),
     (lambda x: _set(x.indices, -1, 70), r"columns of x must lie from 0 to 69; got 70 in row 19"),
     (lambda x: _set(x.indices, 0, -1), r"columns of x must lie from 0 to 69; got -1 in row 0"),
-    (lambda x: _set(x.indices, slice(0, 2), [9, 8]), r"must ascend, .* got 8 behind 9 in row 0\. Set x\.has_sorted"),
+    (lambda x: _set(x.indices, slice(0, 2), [9, 8]), r"must ascend, .* got 8 after 9 in row 0\. Set x\.has_sorted"),
     (lambda x: _set(x.indptr, 3, 1000), r"x\.indptr must hold 21 numbers that ascend from 0"),
     (
         lambda x: _set(x.indptr, -1, 1000),

@@ -235,6 +235,8 @@ PEERS = ("peers.py",)
 OTHER_WORDS = {
     ("__init__.py", "cross_entropy"): "a function of the lecture",
     ("__init__.py", "sigmoid"): "a function of the lecture",
+    ("lecture.py", "cross_entropy"): "a function of the lecture",
+    ("lecture.py", "sigmoid"): "a function of the lecture",
     ("formulas.py", "exp"): "a word of formulas, in LaTeX",
     ("formulas.py", "sigmoid"): "a word of formulas, in LaTeX",
     ("formulas.py", "tanh"): "a word of formulas, in LaTeX",

@@ -191,7 +191,7 @@ def test_layer_sizes_must_be_positive_integers(layer_sizes):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_options_that_cannot_be_honoured_are_refused(options, message):
+def test_options_that_cannot_be_honored_are_refused(options, message):
     """The message says what was wanted, what came and what to do."""
     assert refusal((2, 3, 3, 1), **options) == message
 

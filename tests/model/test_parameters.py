@@ -129,7 +129,7 @@ def test_repr_names_the_network_the_size_and_the_precision():
     assert repr(Parameters.zeros(NET)) == "Parameters(3-5-2 tanh, squared_error, 32 float32)"
 
 
-# -- initialisation -------------------------------------------------------------------------------------
+# -- initialization -------------------------------------------------------------------------------------
 
 BIG = MLP((300, 200, 100, 50), activation=("tanh", "relu"), loss="squared_error")
 

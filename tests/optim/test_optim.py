@@ -11,9 +11,10 @@ from fastbp import optim
 from fastbp.errors import InputError
 from fastbp.kernels.structures import RULE_CONSTANTS
 from fastbp.kernels.training import rules
-from fastbp.kernels.training import update as kernel
+from fastbp.kernels.training.update import PIECE
 from fastbp.optim import makers
-from fastbp.optim import optimizer as optimizers
+from fastbp.optim.optimizer import COMMON as COMMON_OPTIONS
+from fastbp.optim.optimizer import kernel_of
 from fastbp.training.batches import BatchSource
 from fastbp.training.steps import Descent
 from tests.optim.record_optimizers import FILE, OPTAX, RECORDED_STEPS, START, TORCH, gradient
@@ -97,16 +98,16 @@ def test_every_maker_and_every_rule_is_recorded():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
 def test_vectors_of_every_length(name, dtype):
-    """The kernel is the formula in NumPy for 1 to 70 elements and around a piece; behind the end nothing is written."""
+    """The kernel is the formula in NumPy for 1 to 70 elements and around a piece; after the end nothing is written."""
     optimizer = RULES[name]
-    for n in (*range(1, 71), kernel.PIECE - 1, kernel.PIECE, kernel.PIECE + 1, 20_000):
+    for n in (*range(1, 71), PIECE - 1, PIECE, PIECE + 1, 20_000):
         grads = gradients(n, 3, dtype)
         start = np.random.default_rng(n).uniform(1, 2, n).astype(dtype)
         state = optimizer.init(start)
-        # Parameters and moments lie at odd places of larger arrays, behind and before guards.
+        # Parameters and moments lie at odd places of larger arrays, between guards.
         places = {"vector": start, "memory": state.memory}
-        rooms = {name: np.full(array.size + 67, 7.25, dtype) for name, array in places.items()}
-        views = {name: rooms[name][3 : 3 + array.size] for name, array in places.items()}
+        buffers = {name: np.full(array.size + 67, 7.25, dtype) for name, array in places.items()}
+        views = {name: buffers[name][3 : 3 + array.size] for name, array in places.items()}
         for view, array in zip(views.values(), places.values(), strict=True):
             view[...] = array
         state.record.moments_address = views["memory"].ctypes.data
@@ -117,16 +118,16 @@ def test_vectors_of_every_length(name, dtype):
         assert_close(vector, wanted)
         for got, moment in zip(views["memory"].reshape(moments.shape), moments, strict=True):
             assert_close(got, moment)
-        for name_, room in rooms.items():
-            assert (room[:3] == 7.25).all(), name_
-            assert (room[3 + views[name_].size :] == 7.25).all(), name_
+        for name_, buffer in buffers.items():
+            assert (buffer[:3] == 7.25).all(), name_
+            assert (buffer[3 + views[name_].size :] == 7.25).all(), name_
 
 
 @pytest.mark.parametrize("n", [1, 16, 21, 64, 100])
 def test_what_is_not_finite_is_reported(n):
     """The kernel's status is 1 for a NaN or infinity anywhere in the gradient or the parameters; 0 for none."""
     optimizer, grad = optim.sgd(0.1), np.ones(n, np.float32)
-    step, constants = optimizers.kernel_of(grad.dtype), optimizer.constants(0, 1)
+    step, constants = kernel_of(grad.dtype), optimizer.constants(0, 1)
     for place in range(n):
         for bad in (np.nan, np.inf, -np.inf):
             broken = np.where(np.arange(n) == place, bad, grad).astype(np.float32)
@@ -337,7 +338,7 @@ def test_a_signature_shows_every_option(maker):
     options = list(inspect.signature(maker).parameters.values())
     assert {option.kind for option in options[1:]} == {inspect.Parameter.KEYWORD_ONLY}
     made = maker()
-    held = {"learning_rate", *dict(made.options), *optimizers.COMMON}
+    held = {"learning_rate", *dict(made.options), *COMMON_OPTIONS}
     assert {option.name for option in options} == held
     assert {name for name in held if getattr(made, name, None) is None} >= {"clip_norm", "ema_decay"}
 
@@ -412,7 +413,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_honoured_is_refused(call, message):
+def test_what_cannot_be_honored_is_refused(call, message):
     """With what was wanted and what came."""
     with pytest.raises(InputError) as error:
         call()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastbp import optim
-from fastbp.optim import optimizer as optimizers
+from fastbp.optim.optimizer import kernel_of
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
@@ -41,7 +41,7 @@ def test_an_average_that_overflows_is_noticed(optimizer):
     gradient[17] = 1e21
     state = optimizer.init(vector)
     constants = optimizer.constants(0, 1)
-    assert optimizers.kernel_of(vector.dtype)(state.address, constants.ctypes.data, vector, gradient) == 1
+    assert kernel_of(vector.dtype)(state.address, constants.ctypes.data, vector, gradient) == 1
 
 
 DECAYING = {

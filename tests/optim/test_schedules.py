@@ -64,7 +64,7 @@ FORMULAS = {
 
 @pytest.mark.parametrize(("schedule", "formula"), FORMULAS.values(), ids=FORMULAS)
 def test_rates_are_the_formula(schedule, formula):
-    """Also behind the last step; the table has every schedule."""
+    """Also after the last step; the table has every schedule."""
     np.testing.assert_allclose(schedule(STEPS), [formula(int(t)) for t in STEPS], rtol=1e-13, atol=1e-17)
     assert {made.name for made, _ in FORMULAS.values()} == set(schedules.MAKERS)
 
