@@ -17,11 +17,11 @@ from ..errors import InputError
 from . import activations, losses
 from .activations import Activation
 from .losses import Loss
+from .parameters import Parameters, initialize
 
 if TYPE_CHECKING:
     from ..engine.backprop import Pullback
     from ..engine.workspace import Workspace
-    from .parameters import Parameters
 
 
 class Layer(NamedTuple):
@@ -177,8 +177,6 @@ class MLP:
         >>> [w.shape for w in params.weights], params.dtype
         ([(2, 100), (100, 1)], dtype('float32'))
         """
-        from .parameters import initialize
-
         return initialize(self, rng, dtype=dtype, scheme=scheme)
 
     def forward(
