@@ -133,7 +133,7 @@ def test_options_come_from_a_file(capsys):
 
 
 @pytest.mark.parametrize("schedule", [
-    "cosine", "warmup-cosine", "one-cycle", "step", "exponential", "inverse-scaling", "reduce-on-plateau",
+    "cosine", "warmup-cosine", "one-cycle", "step-decay", "exponential", "inverse-scaling", "reduce-on-plateau",
 ])  # fmt: skip
 def test_every_schedule_trains(schedule):
     """The rate in the history is not always the same, but for a plateau."""
