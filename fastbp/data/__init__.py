@@ -4,19 +4,13 @@ Rows are samples, columns are features.
 """
 
 from .datasets import Dataset, Joined, Npy, NpyRows
-from .reading import (
-    BadRows,
-    Standardise,
-    Table,
-    encode_labels,
-    encode_with,
-    n_held_out,
-    read_blocks,
-    read_table,
-    spirals,
-    split,
-    write_predictions,
-)
+from .examples import spirals
+from .labels import encode_labels, encode_with
+from .predictions import write_predictions
+from .reading import read_blocks, read_table
+from .scaling import Standardise
+from .splitting import n_held_out, split
+from .tables import BadRows, Table
 
 __all__ = [
     "BadRows",

@@ -5,11 +5,11 @@
     n_rows                 how many rows there are
     read(start, stop)      (x, y) or (x, y, sample_weight): the rows start to stop - 1, as arrays
 
-and, if it likes, `shuffle = False`, for rows that are to be taken in their order, and `where(row)`, the place of a row
+and, if it likes, `shuffle = False`, for rows that are to be used in their order, and `where(row)`, the place of a row
 for a message. `read` is called from one thread at a time, though not always the same, with small ranges everywhere.
 
     Npy(x, y)              two .npy files, read as they are, row by row
-    Joined([a, b, ...])    several data sets, one behind the other
+    Joined([a, b, ...])    several data sets, one after the other
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Npy:
 
 
 class Joined:
-    """Several data sets as one, their rows one behind the other."""
+    """Several data sets as one, their rows one after the other."""
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         if not parts:
@@ -192,7 +192,7 @@ def place_of(dataset: Dataset, row: int) -> str:
 NEAR = 16  # rows between two wanted ones that are read along rather than left out
 
 
-def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert: Any) -> np.ndarray:
+def read_rows(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert: Any) -> np.ndarray:
     """Read the given rows into the arrays `out`, as they lie in the file; returns where each of them is there.
 
     Rows that lie near each other are read at once, by `read_into` where the data set has it: it fills arrays with rows
@@ -203,10 +203,10 @@ def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert:
     read_into = getattr(dataset, "read_into", None)
     for first, last in itertools.pairwise(cuts):
         start, stop = int(sorted_rows[first]), int(sorted_rows[last - 1]) + 1
-        room = [array[first:last] for array in out]
-        if stop - start == last - first and read_into is not None and read_into(start, room):
+        buffers = [array[first:last] for array in out]
+        if stop - start == last - first and read_into is not None and read_into(start, buffers):
             continue
         parts = convert(start, dataset.read(start, stop))
-        for array, part in zip(room, parts, strict=True):
+        for array, part in zip(buffers, parts, strict=True):
             array[...] = part if stop - start == last - first else part[sorted_rows[first:last] - start]
     return places

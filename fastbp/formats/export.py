@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import files
-from ..data.reading import Standardise
+from ..data.scaling import Standardise
 from ..data.task import Task
 from ..errors import InputError, ModelError
 from ..model.network import MLP

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import files
+from ..engine import inputs
 from ..errors import InputError
 from ..model.network import MLP
-from ..optim import schedules
 from . import boundary, curves, layers, style
 
 ENDINGS = (".gif", ".mp4")
@@ -46,9 +46,9 @@ def animate(
     FigureCanvasAgg(figure)
     start, width = (0.64, 0.34) if has_boundary else (0.14, 0.83)  # places found once; to look for them takes as long
     options = {"plane": plane, "standardise": standardise, "classes": classes, "names": names}
-    inputs = x if standardise is None else standardise.apply(x, np.float32)
+    scaled = x if standardise is None else standardise.apply(x, np.float32)
     steps = sorted(result.snapshots)
-    sizes = np.array([layers.gradient_sizes(net, result.snapshots[step], inputs, y) for step in steps])
+    sizes = np.array([layers.gradient_sizes(net, result.snapshots[step], scaled, y) for step in steps])
     with tempfile.TemporaryDirectory(prefix="fastbp-film-") as folder:
         film = Path(folder) / f"film{path.suffix}"
         writer.setup(figure, film, figure.dpi)
@@ -82,7 +82,7 @@ def _make_room(ax: Any) -> None:
 def _writer(path: Path, fps: float) -> Any:
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
-    fps = schedules.number("fps", fps, above=0)
+    fps = inputs.number("fps", fps, above=0)
     if path.suffix not in ENDINGS:
         raise InputError(f"a film must end in {' or '.join(ENDINGS)}; got {path}")
     if path.suffix == ".mp4" and not FFMpegWriter.isAvailable():

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.reading import Standardise
+from ..data.scaling import Standardise
 from ..errors import InputError
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import reference
+from ..engine import inputs
 from ..errors import InputError
 from ..model.activations import Activation
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
-from ..optim import schedules
 from . import boundary, style
 
 _MAX_LINES = 400
@@ -105,7 +105,7 @@ def activation_histograms(
     if not net.activations:
         raise InputError(f"activations are those of hidden layers; got {net}")
     check_params(net, params)
-    x, bins = style.points(x, net.n_inputs), schedules.count("bins", bins)
+    x, bins = style.points(x, net.n_inputs), inputs.count("bins", bins)
     step = max(1, math.ceil(len(x) * max(net.layer_sizes[1:-1]) / _MAX_VALUES))
     with np.errstate(over="ignore", invalid="ignore"):
         layers = reference.forward_pass(net, params, x[::step])

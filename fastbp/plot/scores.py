@@ -9,7 +9,6 @@ import numpy as np
 
 from ..engine import inputs
 from ..errors import InputError
-from ..optim import schedules
 from . import style
 
 _MAX_CLASSES = 1000
@@ -60,7 +59,7 @@ def calibration(
     diagonal probabilities are right; below it the model is too sure. Bars: the share of rows in each bin. ECE, the
     expected calibration error, is the mean distance from the diagonal (Guo et al. 2017, eq. 3).
     """
-    p, n_bins = inputs.as_numbers("probability", probability, np.dtype(np.float64)), schedules.count("n_bins", n_bins)
+    p, n_bins = inputs.as_numbers("probability", probability, np.dtype(np.float64)), inputs.count("n_bins", n_bins)
     p = p[:, 0] if p.ndim == 2 and p.shape[1] == 1 else p
     n = np.size(y)
     if p.ndim not in (1, 2) or len(p) != n or not p.size or not ((p >= 0) & (p <= 1)).all():

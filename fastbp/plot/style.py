@@ -51,7 +51,7 @@ def ink() -> Any:
 
 
 def paper() -> Any:
-    """The colour behind them."""
+    """The background color."""
     import matplotlib
 
     return matplotlib.rcParams["axes.facecolor"]

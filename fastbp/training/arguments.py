@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..data.reading import n_held_out, split
+from ..data.splitting import n_held_out, split
 from ..engine import csr, inputs
+from ..engine.inputs import count, number
 from ..errors import InputError
 from ..metrics import targets_like
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim.schedules import count, number
-from .prefetch import Source
+from .prefetch import CheckedDataset
 
 SMALLEST_BATCH, MOST_STEPS_AN_EPOCH = 32, 1000
 _ROWS_AT_A_TIME = 65_536
 
 
 def as_batch_size(batch_size: Any, n_rows: int) -> int:
+    """The rows of a step, of n_rows to train on: the one place that knows what "auto" means."""
     if batch_size is None:
         return n_rows
     if isinstance(batch_size, str):
@@ -31,6 +32,11 @@ def as_batch_size(batch_size: Any, n_rows: int) -> int:
             raise InputError(f'batch_size must be a number of rows, "auto" or None; got {batch_size!r}')
         return max(SMALLEST_BATCH, math.ceil(n_rows / MOST_STEPS_AN_EPOCH))
     return count("batch_size", batch_size)
+
+
+def n_trained(n_rows: int, validation: Any) -> int:
+    """How many of the rows are trained on, if `validation` is the share of them that is held out, or data, or None."""
+    return n_rows - n_held_out(n_rows, validation) if _is_share(validation) else n_rows
 
 
 def as_seed(seed: Any) -> int:
@@ -157,7 +163,7 @@ def as_validation(
     return train_rows, (x[rows], y[rows], None if weights is None else weights[rows])
 
 
-def as_held_out(net: MLP, source: Source, validation: Any, seed: int) -> tuple[np.ndarray | None, Part | None]:
+def as_held_out(net: MLP, source: CheckedDataset, validation: Any, seed: int) -> tuple[np.ndarray | None, Part | None]:
     """The same for a data set, whose held-out rows are read into memory."""
     if not _is_share(validation):
         held_out = _as_given(net, validation, source.dtype)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..engine import inputs
+from ..engine.inputs import count, number
 from ..errors import InputError
 from ..metrics import direction
 from ..model.network import MLP
 from ..model.parameters import Parameters
 from ..optim.optimizer import OptimizerState
-from ..optim.schedules import count, number
 from .history import History
 
 
@@ -177,7 +177,7 @@ class EarlyStopping:
             "best": self.best, "best_epoch": self.best_epoch, "best_vector": self.best_vector, "waited": self.waited,
         }  # fmt: skip
 
-    def take(self, meta: dict[str, Any]) -> None:
+    def assign(self, meta: dict[str, Any]) -> None:
         """Remember what `to_meta` gave."""
         self.best, self.best_epoch = float(meta["best"]), meta["best_epoch"]
         self.best_vector, self.waited = meta["best_vector"], meta["waited"]

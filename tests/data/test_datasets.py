@@ -217,7 +217,7 @@ def test_other_mistakes_are_told(tmp_path):
         Npy(*saved(tmp_path, x=x, y=y[:9]))
     with pytest.raises(InputError, match="metrics of a data set need validation data"):
         fastbp.train(NET, params, Own(x, y), epochs=1, metrics=["accuracy"])
-    with pytest.raises(DataError, match=r"row 0 of Own and behind: x must have shape \(N, 20\)"):
+    with pytest.raises(DataError, match=r"row 0 of Own and the rows after it: x must have shape \(N, 20\)"):
         fastbp.train(NET, params, Own(x[:, :3], y), epochs=1)
     with pytest.raises(InputError, match="Joined needs at least one data set; got none"):
         Joined([])

@@ -166,7 +166,7 @@ def test_a_run_goes_on_from_the_command_line(monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastbp.cli.progress.Silence.step", interrupt)
+        patch.setattr("fastbp.cli.progress.Display.step", interrupt)
         assert main([*command, "--checkpoint", "kept", "--resume"]) == 130
     assert main([*command, "--checkpoint", "kept", "--resume"]) == 0
     np.testing.assert_array_equal(*(fastbp.load(f"{run}/model.npz")[1].vector for run in ("whole", "fastbp-run")))
