@@ -1,4 +1,4 @@
-"""What `fastbp train` needs before its first step: data, split and standardised, a network and a training."""
+"""What `fastbp train` needs before its first step: data, split and standardized, a network and a training."""
 
 from __future__ import annotations
 

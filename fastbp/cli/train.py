@@ -113,7 +113,7 @@ class Session:
 
         train, task = self.ready.train, self.ready.task
         view = LiveView(
-            train.original, train.y, port=self.args.live, standardise=task.inputs, classes=task.classes
+            train.original, train.y, port=self.args.live, standardize=task.inputs, classes=task.classes
         )  # fmt: skip
         screen.say(f"watch it at {view.url}")
         self.ready.training.callbacks.add(view)
@@ -184,7 +184,7 @@ class Session:
         film = Film(self.snapshots, ready.training.progress.history)
         self.folder.save_film(
             functools.partial(
-                plot.animate, ready.net, film, train.original, train.y, standardise=ready.task.inputs,
+                plot.animate, ready.net, film, train.original, train.y, standardize=ready.task.inputs,
                 classes=ready.task.classes, names=ready.task.features,
             )
         )  # fmt: skip
@@ -210,7 +210,7 @@ class Session:
         ready = self.ready
         axes = plot.decision_boundary(
             ready.net, ready.params, ready.train.original, ready.train.y, title=f"step {step:,}, loss {loss:.4f}",
-            standardise=ready.task.inputs, classes=ready.task.classes, names=ready.task.features,
+            standardize=ready.task.inputs, classes=ready.task.classes, names=ready.task.features,
         )  # fmt: skip
         self.folder.save_picture(f"boundary-step-{step:06}.png", axes)
 

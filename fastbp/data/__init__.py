@@ -8,9 +8,10 @@ from .examples import spirals
 from .labels import encode_labels, encode_with
 from .predictions import write_predictions
 from .reading import read_blocks, read_table
-from .scaling import Standardise
+from .scaling import Standardize
 from .splitting import n_held_out, split
 from .tables import BadRows, Table
+from .task import Task
 
 __all__ = [
     "BadRows",
@@ -18,8 +19,9 @@ __all__ = [
     "Joined",
     "Npy",
     "NpyRows",
-    "Standardise",
+    "Standardize",
     "Table",
+    "Task",
     "encode_labels",
     "encode_with",
     "n_held_out",

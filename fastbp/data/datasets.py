@@ -41,6 +41,11 @@ class NpyRows:
     """The rows of one .npy file, (N, ...) in C order, read from the file: nothing of it stays in memory.
 
     DataError, naming the file, for what is no such file, is shorter than its header says, or changes while it is read.
+
+    >>> np.save("x.npy", np.arange(6.0).reshape(3, 2))
+    >>> fastbp.data.NpyRows("x.npy").read(1, 3)
+    array([[2., 3.],
+           [4., 5.]])
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -111,6 +116,12 @@ class Npy:
     """Inputs and targets in two .npy files, and perhaps sample weights in a third.
 
     target : without y, the column of x that is the target; the last one by default.
+
+    >>> np.save("x.npy", np.random.default_rng(0).random((100, 3), np.float32))
+    >>> np.save("y.npy", np.arange(100) % 2)
+    >>> rows = fastbp.data.Npy("x.npy", "y.npy")
+    >>> net = fastbp.MLP((3, 8, 1))
+    >>> result = fastbp.train(net, net.init(0), rows, epochs=2)
     """
 
     def __init__(
@@ -153,7 +164,14 @@ class Npy:
 
 
 class Joined:
-    """Several data sets as one, their rows one after the other."""
+    """Several data sets as one, their rows one after the other.
+
+    >>> np.save("x.npy", np.zeros((100, 3)))
+    >>> np.save("y.npy", np.arange(100) % 2)
+    >>> day = fastbp.data.Npy("x.npy", "y.npy")
+    >>> fastbp.data.Joined([day, day]).n_rows
+    200
+    """
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         if not parts:

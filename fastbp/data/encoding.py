@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .scaling import Standardise
+from .scaling import Standardize
 from .tables import Table
 from .task import Task
 
@@ -37,9 +37,9 @@ class TableInMemory(contextlib.nullcontext):
         super().__init__(self)
         self.table = table
 
-    def scales(self, rows: np.ndarray) -> Standardise:
+    def scales(self, rows: np.ndarray) -> Standardize:
         """The scales of the features in those rows."""
-        return Standardise.fit(_picked(self.table.x, rows))
+        return Standardize.fit(_picked(self.table.x, rows))
 
     def encode(self, task: Task, parts: Sequence[np.ndarray | None], dtype: Any) -> list[Rows | None]:
         """Those rows as the network sees them, features in `dtype`; None for a part that is None."""

@@ -24,6 +24,10 @@ def spirals(
     The square root spreads the points evenly along the arms instead of crowding them in the middle. Classes alternate,
     so any run of rows is balanced. Numbers are drawn in float64 and then cast, so both dtypes give the same points.
     rng : an integer seed, None (fresh entropy) or a `numpy.random.Generator`.
+
+    >>> x, y = fastbp.data.spirals(1000)
+    >>> x.shape, y[:4]
+    ((1000, 2), array([0, 1, 0, 1]))
     """
     if n < 1:
         raise InputError(f"n must be a positive number of points; got {n}")

@@ -13,6 +13,9 @@ def encode_labels(target: np.ndarray, source: str | Table = "the target") -> tup
 
     Labels are text, integers or bools; whole floats count as integers. DataError, naming the row in `source`, for other
     values, and for fewer than two classes.
+
+    >>> fastbp.data.encode_labels(np.array(["no", "yes", "no"]))
+    (array(['no', 'yes'], dtype='<U3'), array([0, 1, 0]))
     """
     classes, codes = np.unique(_labels(target, source), return_inverse=True)
     if len(classes) < 2:
@@ -30,6 +33,9 @@ def encode_with(classes: np.ndarray, target: np.ndarray, source: str | Table = "
     """int64 codes (N,) of labels by known `classes`; DataError naming the row of a label that is not among them.
 
     Labels are compared as they are written, so 1 in one file is "1" in another.
+
+    >>> fastbp.data.encode_with(np.array(["no", "yes"]), np.array(["yes", "yes"]))
+    array([1, 1])
     """
     values, inverse = np.unique(_labels(target, source), return_inverse=True)
     code_of = {str(label): code for code, label in enumerate(classes)}

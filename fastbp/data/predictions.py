@@ -27,6 +27,12 @@ def write_predictions(
     prediction : (N,) labels or numbers -> column `prediction`; (N, k) -> `prediction_0`, `prediction_1`, ...
     probability : (N, n_classes), or (N,) or (N, 1) for the second of two classes -> a column `probability_<class>` for
         each of `classes`. Floats are written with the digits that give the same value back.
+
+    >>> fastbp.data.write_predictions("answers.csv", np.array([2.5, 3.0]))
+    >>> print(open("answers.csv").read(), end="")
+    prediction
+    2.5
+    3.0
     """
     with Predictions(path, classes) as file:
         file.add(prediction, probability)

@@ -54,6 +54,13 @@ def read_table(
     bad : what becomes of rows that cannot be used, by default an error.
 
     To predict, pass `columns` and target_required=False; without `target` the target column is not looked at either.
+
+    >>> with open("heights.csv", "w") as file:
+    ...     _ = file.write("age,height,sex\\n3,95,f\\n4,104,m\\n")
+    >>> table = fastbp.data.read_table("heights.csv", target="height", columns=["age"])
+    >>> table.names, table.x, table.target
+    (('age',), array([[3.],
+           [4.]]), array([ 95, 104]))
     """
     bad = bad or BadRows()
     request = _request(path, target, target_required, columns, dtype, bad)
@@ -70,7 +77,12 @@ def read_blocks(
     bad: BadRows | None = None,
     n_rows: int = 16_384,
 ) -> Iterator[Table]:
-    """The same in blocks of about n_rows rows, of which only one is in memory; targets of CSV files are their text."""
+    """The same in blocks of about n_rows rows, of which only one is in memory; targets of CSV files are their text.
+
+    >>> np.save("numbers.npy", np.arange(30.0).reshape(10, 3))
+    >>> [block.x.shape for block in fastbp.data.read_blocks("numbers.npy", n_rows=4)]
+    [(4, 2), (4, 2), (2, 2)]
+    """
     request, found = _request(path, target, target_required, columns, dtype, bad or BadRows()), False
     for table in _tables(request, lambda request: _BLOCKS[request.path.suffix.lower()](request, n_rows)):
         if len(table.x):

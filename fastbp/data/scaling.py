@@ -12,14 +12,21 @@ from ..errors import DataError, ModelError
 
 
 @dataclass(frozen=True, eq=False)
-class Standardise:
-    """x -> (x - mean) / scale for each feature; mean and scale are float64 (n_features,)."""
+class Standardize:
+    """x -> (x - mean) / scale for each feature; mean and scale are float64 (n_features,).
+
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> scales = fastbp.data.Standardize.fit(x)
+    >>> scales.apply(x, np.float32)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    """
 
     mean: np.ndarray
     scale: np.ndarray
 
     @classmethod
-    def fit(cls, x: np.ndarray) -> Standardise:
+    def fit(cls, x: np.ndarray) -> Standardize:
         """Mean and standard deviation (divided by N) of each column of finite x (N, n).
 
         A column that is constant up to rounding gets scale 1: what differs from it later must not be blown up.
@@ -27,7 +34,7 @@ class Standardise:
         return cls.fit_blocks([x])
 
     @classmethod
-    def fit_blocks(cls, blocks: Iterable[np.ndarray]) -> Standardise:
+    def fit_blocks(cls, blocks: Iterable[np.ndarray]) -> Standardize:
         """The same of rows that come in blocks, in one pass; how they are cut changes no bit.
 
         Rows are counted off in pieces of 4,096, each with its mean m and its sum of squares s about it. They are merged
@@ -55,9 +62,9 @@ class Standardise:
         return cls(np.where(is_one_value, low, mean), scale)
 
     def apply(self, x: np.ndarray, dtype: Any) -> np.ndarray:
-        """Standardised x (N, n_features) in `dtype`, computed in float64."""
+        """Standardized x (N, n_features) in `dtype`, computed in float64."""
         if x.ndim != 2 or x.shape[1] != len(self.mean):
-            raise ModelError(f"the standardisation is for {len(self.mean)} features; got x of shape {x.shape}")
+            raise ModelError(f"the standardization is for {len(self.mean)} features; got x of shape {x.shape}")
         with np.errstate(over="ignore"):  # an infinity is found by the validation, which names its row
             return ((x - self.mean) / self.scale).astype(dtype, copy=False)
 

@@ -22,6 +22,10 @@ def split(
     stratify : codes (n,); each class then gives its share, rounded so that the whole is right (largest remainders), and
         keeps at least one row in train, even if the test is smaller for it.
     Both parts hold at least one row. InputError if that cannot be.
+
+    >>> train, test = fastbp.data.split(10, 0.2, rng=0)
+    >>> len(train), len(test)
+    (8, 2)
     """
     if n < 2 or not 0 < fraction < 1:
         raise InputError(f"a split needs at least 2 rows and a fraction between 0 and 1; got {n} rows, {fraction}")

@@ -1,4 +1,4 @@
-"""Tables larger than memory on their way to a training: read in pieces, standardised, and kept in a folder on the disk.
+"""Tables larger than memory on their way to a training: read in pieces, standardized, and kept in a folder on the disk.
 
 Numbers of rows, targets and splits stay in memory, some 30 bytes a row; features do not.
 """
@@ -17,7 +17,7 @@ from ..errors import DataError
 from . import tables
 from .datasets import NpyRows
 from .reading import read_blocks, whole
-from .scaling import Standardise
+from .scaling import Standardize
 from .tables import BadRows, Places, Table, with_values
 from .task import Task, default_loss
 
@@ -86,10 +86,10 @@ class SpilledTable:
                 f"{self.folder}: a folder that can be written to is needed, for the data set; {error.strerror or error}"
             ) from error
 
-    def scales(self, rows: np.ndarray) -> Standardise:
+    def scales(self, rows: np.ndarray) -> Standardize:
         """The scales of the features in those rows of the table, in one pass over the file."""
         chosen = self._chosen(rows)
-        return Standardise.fit_blocks(x[chosen[start : start + len(x)]] for start, x in _blocks(self._rows))
+        return Standardize.fit_blocks(x[chosen[start : start + len(x)]] for start, x in _blocks(self._rows))
 
     def encode(
         self, task: Task, parts: Sequence[np.ndarray | None], dtype: Any
@@ -122,8 +122,8 @@ def open_table(
 ) -> tuple[Task, FileRows]:  # fmt: skip
     """A data file of any kind, or a folder of them, as a data set larger than memory, and what its columns mean.
 
-    Features are standardised in one pass and written to `folder`, which must be kept while the data set is used, in
-    `dtype`; targets are class codes, or standardised numbers, as `loss` wants them, by default that of `fastbp train`.
+    Features are standardized in one pass and written to `folder`, which must be kept while the data set is used, in
+    `dtype`; targets are class codes, or standardized numbers, as `loss` wants them, by default that of `fastbp train`.
 
     >>> task, rows = fastbp.open_table("large.parquet", "scratch", target="price")
     >>> result = fastbp.train(net, params, rows, epochs=10)

@@ -18,7 +18,7 @@ from ..model.network import MLP
 from ..model.parameters import Parameters
 from . import tables
 from .labels import encode_labels, encode_with
-from .scaling import Standardise
+from .scaling import Standardize
 from .tables import Table, as_float, with_values
 
 MAX_CLASSES = 20  # whole numbers with more values than this are taken for quantities
@@ -28,20 +28,28 @@ MAX_CLASSES = 20  # whole numbers with more values than this are taken for quant
 class Task:
     """Names and scales of the features, and the classes or the scale of the target.
 
-    inputs : standardisation of the features. classes : (K,) sorted labels, or None where the target is a number.
-    outputs : standardisation of the target; identity for counts (poisson), None for classes. loss : it was made for.
+    inputs : standardization of the features. classes : (K,) sorted labels, or None where the target is a number.
+    outputs : standardization of the target; identity for counts (poisson), None for classes. loss : it was made for.
+
+    >>> table = fastbp.data.Table(("a",), np.array([[1.0], [2.0], [4.0]]), np.array([0, 1, 1]), "y", "a table")
+    >>> task = fastbp.data.Task.fit(table, "binary_cross_entropy")
+    >>> task.n_outputs, task.encode_target(table)
+    (1, array([0, 1, 1]))
+    >>> net = fastbp.MLP((1, 4, task.n_outputs))
+    >>> x, y = task.encode_inputs(table, np.float32), task.encode_target(table)
+    >>> result = fastbp.train(net, net.init(0), x, y, epochs=3)
     """
 
     features: tuple[str, ...]
     target: str
-    inputs: Standardise
+    inputs: Standardize
     classes: np.ndarray | None
-    outputs: Standardise | None
+    outputs: Standardize | None
     loss: str = ""
 
     @classmethod
     def fit(
-        cls, table: Table, loss: str, rows: np.ndarray | None = None, *, inputs: Standardise | None = None
+        cls, table: Table, loss: str, rows: np.ndarray | None = None, *, inputs: Standardize | None = None
     ) -> Task:  # fmt: skip
         """The task of learning the table's target with that loss, on the scales of its `rows`, by default of all.
 
@@ -50,7 +58,7 @@ class Task:
         cannot take.
         """
         rows = slice(None) if rows is None else rows
-        inputs = inputs or Standardise.fit(table.x[rows])
+        inputs = inputs or Standardize.fit(table.x[rows])
         if losses.named(loss).is_classification:
             classes, outputs = _classes_and_codes(table, loss)[0], None
         else:
@@ -70,7 +78,7 @@ class Task:
         return len(self.classes) if losses.named(self.loss).couples_outputs else 1
 
     def encode_inputs(self, table: Table, dtype: Any) -> np.ndarray:
-        """Standardised features (N, n) in `dtype`; DataError naming the row of a value too large for it."""
+        """Standardized features (N, n) in `dtype`; DataError naming the row of a value too large for it."""
         return self.scaled(table.x, dtype, table)
 
     def scaled(self, x: np.ndarray, dtype: Any, table: Table, rows: np.ndarray | None = None) -> np.ndarray:
@@ -84,7 +92,7 @@ class Task:
         return scaled
 
     def encode_target(self, table: Table) -> np.ndarray:
-        """Class codes (N,) int64, or the standardised target (N, k) float64.
+        """Class codes (N,) int64, or the standardized target (N, k) float64.
 
         Cells of a CSV are numbers if the classes are; "01" beside "1a" is a word, also in a part that has but "01".
         """
@@ -124,8 +132,8 @@ class Task:
         """The task that a model file describes; ModelError if it describes none that fits its network."""
         try:
             classes = meta["classes"]
-            outputs = None if classes is not None else Standardise(meta["target_mean"], meta["target_scale"])
-            inputs = Standardise(meta["mean"], meta["scale"])
+            outputs = None if classes is not None else Standardize(meta["target_mean"], meta["target_scale"])
+            inputs = Standardize(meta["mean"], meta["scale"])
             task = cls(tuple(meta["features"]), meta["target"], inputs, classes, outputs)
             n_answers = (max(2, net.n_outputs),) if outputs is None else (net.n_outputs,)
             sizes = {(len(task.features),), inputs.mean.shape, inputs.scale.shape}
@@ -174,16 +182,16 @@ def _classes_and_codes(table: Table, loss: str) -> tuple[np.ndarray, np.ndarray]
     return classes, codes
 
 
-def _scales_of_target(table: Table, loss: str, rows: np.ndarray | slice) -> Standardise:
+def _scales_of_target(table: Table, loss: str, rows: np.ndarray | slice) -> Standardize:
     numbers = _as_columns(table.target_numbers())
     targets = losses.named(loss).record.targets
     if not targets.are_counts:
-        return Standardise.fit(numbers[rows])
+        return Standardize.fit(numbers[rows])
     negative = np.flatnonzero((numbers < targets.low).any(axis=1))
     if len(negative):
         row = int(negative[0])
         raise DataError(f"{table.where(row)}: the target of {loss} must be a count >= 0; got {numbers[row].min():g}")
-    return Standardise(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
+    return Standardize(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
 
 
 def _as_columns(numbers: np.ndarray) -> np.ndarray:

@@ -208,7 +208,7 @@ class Descent:
         batch = f", batch {t % self.n_batches + 1} of epoch {t // self.n_batches + 1}" if self.n_batches > 1 else ""
         return DivergenceError(
             f"the training diverged at step {t + 1:,}{batch}, loss {loss:.4g}: {where}. The learning rate {rate:g} is "
-            f"most likely too large; try {rate / 10:g}, or clip_norm=1 in the optimiser. The parameters are those of "
+            f"most likely too large; try {rate / 10:g}, or clip_norm=1 in the optimizer. The parameters are those of "
             "the last step whose loss was finite"
         )
 
@@ -226,7 +226,7 @@ def _first_not_finite(net: MLP, params: Parameters, gradient: Parameters) -> str
 
 @dataclass
 class _Kept:
-    """Parameters and optimiser's state before step t."""
+    """Parameters and optimizer's state before step t."""
 
     t: int
     vector: np.ndarray

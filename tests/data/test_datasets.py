@@ -258,16 +258,16 @@ def test_rows_without_an_end_are_refused():
 # -- statistics ------------------------------------------------------------------------------------------
 
 
-def test_standardisation_is_the_same_for_any_blocks():
+def test_standardization_is_the_same_for_any_blocks():
     """One pass over blocks of any sizes gives every bit of one pass over the whole; and it is right."""
     x = RNG.standard_normal((20_011, 5)) * [1, 1e-3, 1e6, 1, 0] + [0, 5, 1e8, -1e3, 0.1]
-    whole = data.Standardise.fit(x)
+    whole = data.Standardize.fit(x)
     for sizes in ((1,), (4096,), (7, 5000), (20_011,), (4095, 1, 8192)):
         blocks, start, i = [], 0, 0
         while start < len(x):
             blocks.append(x[start : start + sizes[i % len(sizes)]])
             start, i = start + sizes[i % len(sizes)], i + 1
-        other = data.Standardise.fit_blocks(blocks)
+        other = data.Standardize.fit_blocks(blocks)
         np.testing.assert_array_equal(other.mean, whole.mean)
         np.testing.assert_array_equal(other.scale, whole.scale)
     np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-11)

@@ -52,7 +52,7 @@ def write_csv(path, x, kinds):
 
 @pytest.mark.parametrize("form", ["csv", "npy", "npz", "parquet", "folder"])
 def test_a_memory_limit_changes_no_bit(form, capsys):
-    """Model and standardisation are those of a run in memory; predictions are streamed and scored."""
+    """Model and standardization are those of a run in memory; predictions are streamed and scored."""
     target = write_table(form)
     for out, options in (("a", ()), ("b", ("--memory-limit", "5MB"))):
         assert main(["train", "--data", f"t.{form}", *FAST, "--out", out, "--validation", "0.2", *options]) == 0

@@ -318,7 +318,7 @@ def test_divergence_leaves_the_last_sound_parameters(n_steps, rate, n_rows):
         training.run(n_steps)
     found = re.fullmatch(
         r"the training diverged at step (\d+), batch [12] of epoch \d+, loss .*: overflow in the .*of 3\. "
-        r"The learning rate .* is most likely too large; try .*, or clip_norm=1 in the optimiser\. "
+        r"The learning rate .* is most likely too large; try .*, or clip_norm=1 in the optimizer\. "
         r"The parameters are those of the last step whose loss was finite",
         str(error.value),
     )
