@@ -1,6 +1,8 @@
-"""Data: tables read from files, what they need on their way to a network and back, and data larger than memory.
+"""Data: tables, tasks and data sets. Rows are samples, columns are features.
 
-Rows are samples, columns are features.
+A row goes `read_table` -> `Table`, checked once -> `Task.fit`, which takes scales and classes -> `Task.encode_inputs` and
+`Task.encode_target` -> `fastbp.train`. Tables larger than memory go the same way by `fastbp.open_table`, and any rows
+that are read as they are needed are a `Dataset`.
 """
 
 from .datasets import Dataset, Joined, Npy, NpyRows
@@ -9,7 +11,7 @@ from .labels import encode_labels, encode_with
 from .predictions import write_predictions
 from .reading import read_blocks, read_table
 from .scaling import Standardize
-from .splitting import n_held_out, split
+from .splitting import split
 from .tables import BadRows, Table
 from .task import Task
 
@@ -24,7 +26,6 @@ __all__ = [
     "Task",
     "encode_labels",
     "encode_with",
-    "n_held_out",
     "read_blocks",
     "read_table",
     "spirals",

@@ -88,7 +88,11 @@ def _count(dataset: Dataset) -> int:
 
 
 class Prefetched(BatchSource):
-    """Rows of a data set, read ahead while steps are computed; `memory` bounds the bytes of what is read."""
+    """Rows of a data set, read ahead while steps are computed.
+
+    memory : the bytes that the whole training may take, own_bytes of them for parameters, state and kernels. The rest
+    decides how many batches a segment has, and no bit.
+    """
 
     def __init__(
         self, rows: CheckedDataset, *, batch_size: int, subset: np.ndarray | None, order: Any, seed: int, memory: int,
@@ -123,8 +127,8 @@ class Prefetched(BatchSource):
         """End the reading thread."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def need(self, t: int, count: int) -> tuple[int, int]:
-        """Let the rows of step t's segment be there, and those of the next one be read."""
+    def wait_for_rows(self, t: int, count: int) -> tuple[int, int]:
+        """Return when the segment of step t is in memory; the thread then reads the next one."""
         if not self._first <= t < self._last:
             self._advance(t)
         return self._first - self._half * self.n_segment, min(count, self._last - t)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp import data
+from fastbp.data.splitting import n_held_out
 from fastbp.data.tables import Places, Table
 from fastbp.errors import DataError, InputError, ModelError
 from fastbp.training.arguments import split_rows
@@ -266,7 +267,7 @@ def test_a_split_holds_out_its_share_to_a_row(counts, fraction):
     n = sum(counts)
     codes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     wanted = max(1, round(fraction * n))
-    assert data.n_held_out(n, fraction) == wanted
+    assert n_held_out(n, fraction) == wanted
     train, test = split_rows(codes, n, fraction, seed=3)
     assert (len(train), len(test)) == (n - wanted, wanted)
     _, test = data.split(n, fraction, 0, codes)

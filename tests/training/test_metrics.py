@@ -101,7 +101,7 @@ def test_the_command_line_says_that_r2_needs_two_rows(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize("name", metrics.__all__)
 def test_metrics_take_lists(name):
     """As arrays of the same numbers; numbers for each row may stand in a column."""
-    y, y_pred = [0, 1, 1, 0], [0, 1, 0, 0]
+    y, y_pred = [0, 1, 1, 0, 1, 1], [0, 1, 0, 0, 1, 1]
     metric = getattr(metrics, name)
     wanted = metric(np.array(y), np.array(y_pred))
     assert metric(y, y_pred) == metric(np.array(y), np.array(y_pred)[:, None]) == wanted
@@ -113,4 +113,5 @@ def test_metrics_refuse_shapes_that_do_not_agree(name):
     """Both shapes are named; nothing is repeated to fit."""
     with pytest.raises(InputError) as caught:
         getattr(metrics, name)([0, 1, 1, 0], [0, 1, 0])
-    assert "(4,)" in str(caught.value) and "(3,)" in str(caught.value)
+    assert "(4,)" in str(caught.value)
+    assert "(3,)" in str(caught.value)
