@@ -1,8 +1,8 @@
 """Data: tables, tasks and data sets. Rows are samples, columns are features.
 
-A row goes `read_table` -> `Table`, checked once -> `Task.fit`, which takes scales and classes -> `Task.encode_inputs` and
-`Task.encode_target` -> `fastbp.train`. Tables larger than memory go the same way by `fastbp.open_table`, and any rows
-that are read as they are needed are a `Dataset`.
+A row goes `read_table` -> `Table`, checked once -> `Task.fit`, which takes scales and classes -> `Task.encode_inputs`
+and `Task.encode_target` -> `fastbp.train`. A table larger than memory goes the same way by `fastbp.open_table`; rows of
+any other kind that are read as they are needed are a `Dataset`.
 """
 
 from .datasets import Dataset, Joined, Npy, NpyRows
