@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import optim
 from ..data.datasets import Dataset
 from ..engine import inputs
 from ..errors import CheckpointError, DivergenceError, InputError
 from ..metrics import as_metrics
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
-from ..optim import makers
 from . import arguments
 from .callbacks import Callbacks, EarlyStopping, Run
 from .checkpoint import Checkpoints
@@ -38,7 +38,7 @@ class TrainResult(NamedTuple):
     """
 
     params: Parameters
-    opt_state: makers.OptimizerState
+    opt_state: optim.OptimizerState
     history: History
     snapshots: dict[int, Parameters]
     stopped: str | None = None
@@ -50,7 +50,7 @@ def train(
     order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0, sample_weight: Any = None,
     class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None, metrics: Sequence[Any] = (),
     early_stopping: EarlyStopping | int | None = None, callbacks: Sequence[Any] = (), snapshots: Sequence[int] = (),
-    opt_state: makers.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
+    opt_state: optim.OptimizerState | None = None, checkpoint: Checkpoints | str | os.PathLike[str] | None = None,
     resume: bool = False, memory_limit: int | None = None, n_threads: int | None = None,
 ) -> TrainResult:  # fmt: skip
     """Train a network; `params` are left as they are, the trained ones are in the result.
@@ -112,7 +112,7 @@ class Training:
         order: Any = "shuffled", seed: int = 0, dropout: Any = 0.0, input_dropout: float = 0.0,
         sample_weight: Any = None, class_weight: Any = None, l1: float = 0.0, l2: float = 0.0, validation: Any = None,
         metrics: Sequence[Any] = (), early_stopping: Any = None, callbacks: Sequence[Any] = (),
-        snapshots: Iterable[int] = (), opt_state: makers.OptimizerState | None = None, memory_limit: int | None = None,
+        snapshots: Iterable[int] = (), opt_state: optim.OptimizerState | None = None, memory_limit: int | None = None,
         n_threads: int | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(net, MLP):

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import optim
 from ..data.datasets import Dataset
 from ..engine import csr, inputs
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim import makers
 from . import arguments
 from .batches import BatchSource
 from .checkpoint import fingerprint
@@ -30,7 +30,7 @@ class Setup:
     """
 
     def __init__(
-        self, net: MLP, params: Parameters, state: makers.OptimizerState, settings: dict[str, Any],
+        self, net: MLP, params: Parameters, state: optim.OptimizerState, settings: dict[str, Any],
         n_threads: int | None,
     ) -> None:  # fmt: skip
         self.net, self.params, self.state, self.settings, self.n_threads = net, params, state, settings, n_threads

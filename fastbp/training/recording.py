@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import optim
 from ..kernels import structures as k
 from ..metrics import score, targets_like
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim import makers
 from .arguments import Part
 from .steps import Descent
 
@@ -23,7 +23,7 @@ class Recorder:
     """
 
     def __init__(
-        self, net: MLP, params: Parameters, state: makers.OptimizerState, descent: Descent, validation: Part | None,
+        self, net: MLP, params: Parameters, state: optim.OptimizerState, descent: Descent, validation: Part | None,
         metrics: dict[str, Any], n_threads: int | None,
     ) -> None:  # fmt: skip
         self.net, self.params, self.state, self.descent = net, params, state, descent

@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .. import optim
 from ..errors import CheckpointError
 from ..kernels import structures as k
 from ..model.parameters import Parameters
-from ..optim import makers
 from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class KeptRun:
             self.training, self.training.recorder, self.training.progress, found.meta["training"]
         )  # fmt: skip
         check_same(found.path, self.identity, values["identity"])
-        state = makers.OptimizerState.from_meta(found.params, values["state"])
+        state = optim.OptimizerState.from_meta(found.params, values["state"])
         training.params.vector[...] = found.params.vector
         training.state.assign(state)
         run.step, run.epoch, run.loss = values["step"], values["epoch"], values["loss"]
