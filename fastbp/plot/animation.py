@@ -33,6 +33,11 @@ def animate(
         plane, classes, names : as in `decision_boundary`.
     path : .gif (needs Pillow), or .mp4 (needs ffmpeg). fps : pictures a second.
     A network that has no boundary in the plane is shown by its loss and its gradients alone.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> result = fastbp.train(net, net.init(0), x, y, steps=10, snapshots=[1, 10])
+    >>> film = fastbp.plot.animate(net, result, x, y, path="training.gif")
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

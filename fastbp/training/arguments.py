@@ -40,6 +40,7 @@ def n_trained(n_rows: int, validation: Any) -> int:
 
 
 def as_seed(seed: Any) -> int:
+    """The seed, an int from 0 to 2^63 - 1."""
     number = count("seed", seed, 0)
     if number >= 2**63:
         raise InputError(f"seed must be below 2^63; got {seed}")
@@ -54,6 +55,7 @@ def as_steps(snapshots: Any) -> set[int]:
 
 
 def as_order(order: Any, n_rows: int) -> Any:
+    """ "shuffled", "sequential", or row numbers as int64 (n_epochs n_rows,), of n_rows to train on."""
     if isinstance(order, str):
         if order not in ("shuffled", "sequential"):
             raise InputError(f'order must be "shuffled", "sequential" or row numbers; got {order!r}')
@@ -69,6 +71,7 @@ def as_order(order: Any, n_rows: int) -> Any:
 
 
 def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[float, ...]:
+    """The shares that are dropped of the inputs and of each hidden layer; () if none is."""
     n_hidden = len(net.layers) - 1
     is_list = isinstance(dropout, list | tuple) or getattr(dropout, "ndim", 0) > 0
     shares = [number("dropout", share, 0, below=1) for share in (dropout if is_list else [dropout])]
@@ -82,6 +85,7 @@ def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[fl
 
 
 def as_state(optimizer: Any, opt_state: Any, params: Parameters) -> optim.OptimizerState:
+    """A new state of the optimizer, or a copy of opt_state, if it is one of this optimizer for such parameters."""
     optimizer = optim.as_optimizer(optimizer)
     if opt_state is None:
         return optimizer.init(params)
