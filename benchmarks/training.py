@@ -72,7 +72,7 @@ def loop() -> Call:
     training = Training(FASHION_NET, FASHION_NET.init(0), x, y, batch_size=BATCH)
 
     def call() -> tuple[float, list[Any]]:
-        result = training.run(training.run_.step + LOOP_STEPS)
+        result = training.run(training.progress.step + LOOP_STEPS)
         return float(result.history["loss"][-1]), [result.params.vector]
 
     return call

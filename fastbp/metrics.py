@@ -1,7 +1,7 @@
 """Scores of predictions, by name or as a function of the user's own.
 
 A metric is called as metric(y, y_pred) with y_pred as `MLP.predict` gives it, labels or means; so are most of
-scikit-learn's. Labels are (N,), numbers (N, n_outputs).
+scikit-learn's. Labels are (N,), numbers (N, n_outputs); a list will do. InputError if the shapes do not agree.
 """
 
 from __future__ import annotations
@@ -21,17 +21,31 @@ __all__ = ["accuracy", "balanced_accuracy", "f1", "mae", "r2", "rmse"]
 
 
 def accuracy(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The share of labels that are right; of several binary outputs, of all of them."""
-    return float(np.mean(y == y_pred))
+    """The share of labels that are right; of several binary outputs, of all of them.
+
+    >>> fastbp.metrics.accuracy([0, 1, 1, 2], [0, 1, 2, 2])
+    0.75
+    """
+    return float(np.mean(np.equal(*_pair(y, y_pred))))
 
 
 def balanced_accuracy(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The mean over the classes in y of the share that is right."""
+    """The mean over the classes in y of the share that is right.
+
+    >>> fastbp.metrics.balanced_accuracy([0, 0, 0, 1], [0, 0, 0, 0])
+    0.5
+    """
+    y, y_pred = _pair(y, y_pred)
     return float(np.mean([np.mean(y_pred[y == label] == label) for label in np.unique(y)]))
 
 
 def f1(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """2 TP / (2 TP + FP + FN) of class 1 for labels 0 and 1, else its mean over all classes in y or y_pred."""
+    """2 TP / (2 TP + FP + FN) of class 1 for labels 0 and 1, else its mean over all classes in y or y_pred.
+
+    >>> fastbp.metrics.f1([0, 0, 1, 1], [0, 1, 1, 1])
+    0.8
+    """
+    y, y_pred = _pair(y, y_pred)
     labels = np.union1d(y, y_pred)
     labels = np.array([1]) if set(labels.tolist()) <= {0, 1} else labels
     hits = np.array([np.sum((y == label) & (y_pred == label)) for label in labels])
@@ -44,6 +58,9 @@ def r2(y: np.ndarray, y_pred: np.ndarray) -> float:
 
     As scikit-learn's r2_score by default: an output that does not vary in y counts 1 where it is met exactly, else 0.
     Of a single row it is NaN: the rows are compared with their mean, and one row is its own.
+
+    >>> fastbp.metrics.r2([1.0, 2.0, 3.0], [1.0, 2.0, 2.0])
+    0.5
     """
     if len(y) < 2:
         return math.nan
@@ -56,18 +73,34 @@ def r2(y: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def rmse(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The root of the mean square of y - y_pred, over rows and outputs."""
+    """The root of the mean square of y - y_pred, over rows and outputs.
+
+    >>> fastbp.metrics.rmse([0.0, 0.0], [3.0, 3.0])
+    3.0
+    """
     with np.errstate(over="ignore"):
         return float(np.sqrt(np.mean(np.square(_residual(y, y_pred)))))
 
 
 def mae(y: np.ndarray, y_pred: np.ndarray) -> float:
-    """The mean of |y - y_pred|, over rows and outputs."""
+    """The mean of |y - y_pred|, over rows and outputs.
+
+    >>> fastbp.metrics.mae([0.0, 0.0], [3.0, -1.0])
+    2.0
+    """
     return float(np.mean(np.abs(_residual(y, y_pred))))
 
 
 def _residual(y: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-    return np.subtract(y, y_pred, dtype=np.float64)
+    return np.subtract(*_pair(y, y_pred), dtype=np.float64)
+
+
+def _pair(y: Any, y_pred: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays of one shape, (N,) and (N, 1) being the same; InputError if they are not."""
+    y, y_pred = np.asarray(y), np.asarray(y_pred)
+    if y.shape[:1] != y_pred.shape[:1] or y.size != y_pred.size:
+        raise InputError(f"y_pred must have the shape of y, {y.shape}; got {y_pred.shape}")
+    return y, y_pred.reshape(y.shape)
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastbp import losses
-from fastbp.data import Standardise
+from fastbp.data import Standardize
 from fastbp.data.task import Task
 from fastbp.model import activations
 from fastbp.model.network import MLP
@@ -75,10 +75,10 @@ def make_task(name, dtype=np.float32):
     """
     n_outputs, loss, *classes = (_CLASSES | _NUMBERS)[name]
     net = MLP((3, 8, n_outputs), activation="tanh", loss=loss)
-    inputs = Standardise(np.array([1.7e9, 0.0, -5e-7]), np.array([60.0, 1.0, 1e-8]))
+    inputs = Standardize(np.array([1.7e9, 0.0, -5e-7]), np.array([60.0, 1.0, 1e-8]))
     outputs = None
     if not classes:
-        outputs = Standardise(np.arange(n_outputs) * 1e6, np.arange(n_outputs) + 3.5)
+        outputs = Standardize(np.arange(n_outputs) * 1e6, np.arange(n_outputs) + 3.5)
     features = ("time", 'b"""\\', "c\n") if name == "hostile names" else ("time", "b", "c d")
     task = Task(features, "y", inputs, classes[0] if classes else None, outputs)
     x = np.random.default_rng(3).standard_normal((40, 3)) * inputs.scale + inputs.mean

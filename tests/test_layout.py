@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -168,3 +169,12 @@ def test_the_reference_has_every_public_name(name):
         if getattr(importlib.import_module(f"fastbp.{module}"), name, None) is value
     }
     assert name in documented or homes
+
+
+def test_what_computes_nothing_loads_no_numba():
+    """Numba comes with the first kernel, not with the import of what describes, reads, draws or measures."""
+    names = ("", ".activations", ".callbacks", ".data", ".errors", ".graph", ".losses", ".metrics", ".plot")
+    program = "import sys, " + ", ".join(f"fastbp{name}" for name in names)
+    program += "; print({'numba', 'llvmlite', 'matplotlib', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -2,7 +2,7 @@
 
 Everything is timed by turns in one run, and medians are reported: on a shared machine times taken one after the other
 cannot be compared. Operations are those of the matrix products, without padding: 2 for each weight and row forward, 2
-for its gradient, and behind the first layer 2 for the gradient of its input.
+for its gradient, and after the first layer 2 for the gradient of its input.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _about(task: Task, table: Table) -> str:
     value = graph_text.row(target, 15) if np.asarray(target).dtype.kind == "f" else str(target)
     scales = {"x": task.inputs, "y": task.outputs}
     scaled = [name for name, by in scales.items() if by is not None and (by.mean.any() or (by.scale != 1).any())]
-    units = " and ".join(scaled) + f" {'is' if len(scaled) == 1 else 'are'} standardised, (value - mean) / scale"
+    units = " and ".join(scaled) + f" {'is' if len(scaled) == 1 else 'are'} standardized, (value - mean) / scale"
     return f"{table.where(0)}: {task.target} = {value}" + (f"\n{units} of the training rows" if scaled else "")
 
 

@@ -27,9 +27,9 @@ SCHEDULES = (
 _TRAIN = """\
 Train a dense network by gradient descent and write a folder with the model, its history and pictures.
 
-Without --data: the lecture's 2-100-1 network on two spirals, a million points, standardised, full batch,
+Without --data: the lecture's 2-100-1 network on two spirals, a million points, standardized, full batch,
 1,000 steps.
-With --data: your own table. Features are standardised, and a fifth of the rows is held out to score the model.
+With --data: your own table. Features are standardized, and a fifth of the rows is held out to score the model.
 A target of text or of few whole numbers is taken for classes, any other for a number."""
 _TRAIN_EXAMPLES = """\
 examples:
@@ -40,7 +40,7 @@ examples:
 _PREDICT_EXAMPLES = """\
 examples:
   fastbp predict --model flowers/model.npz --data new.csv --out answers.csv
-  fastbp predict --model flowers/model.npz --data labelled.csv --target species --out answers.csv"""
+  fastbp predict --model flowers/model.npz --data labeled.csv --target species --out answers.csv"""
 _EXPORT_EXAMPLES = """\
 examples:
   fastbp export --model flowers/model.npz --out flowers.onnx

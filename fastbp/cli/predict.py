@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 
 from .. import data, files
-from ..data.csv_files import Predictions
+from ..data.predictions import Predictions
 from ..data.tables import BadRows, Places, Table
 from ..data.task import Task
 from ..errors import DataError

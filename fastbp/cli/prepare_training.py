@@ -1,25 +1,25 @@
-"""What `fastbp train` needs before its first step: data, split and standardised, a network and a training."""
+"""What `fastbp train` needs before its first step: data, split and standardized, a network and a training."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import data, optim
-from ..data.streaming import FileRows, stream
+from ..data.encoding import Rows, TableInMemory
+from ..data.streaming import FileRows, SpilledTable
 from ..data.tables import BadRows, Table
-from ..data.task import Task, codes_of, default_loss, make_task, n_outputs
+from ..data.task import Task, class_codes, default_loss
 from ..errors import DataError, InputError
 from ..model.network import MLP
 from ..model.parameters import Parameters
 from ..optim.makers import MAKERS
-from ..training.arguments import MOST_STEPS_AN_EPOCH, SMALLEST_BATCH, split_rows
+from ..training.arguments import as_batch_size, n_trained, split_rows
 from ..training.loop import Training
 
 
@@ -48,23 +48,6 @@ FILES = Defaults(
     test_fraction=0.2,
 )  # fmt: skip
 _SHARE_WARMUP, _N_FALLS, _LAST_SHARE = 0.05, 3, 0.01  # of schedules that need more than a rate and a length
-
-
-class Rows(NamedTuple):
-    """A part of the data as the network sees it, and its features in their own units."""
-
-    x: np.ndarray
-    y: np.ndarray
-    original: np.ndarray
-
-    @property
-    def n_rows(self) -> int:
-        """How many rows it has."""
-        return len(self.x)
-
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """x and y, as one block."""
-        yield self.x, self.y
 
 
 class Prepared(NamedTuple):
@@ -117,17 +100,12 @@ def prepare(args: argparse.Namespace, folder: Path) -> Prepared:
 
     bad = BadRows(skip=args.on_bad_rows == "skip")
     task, train, held_out = _data(args, wanted, folder, bad)
-    loss = args.loss or task.loss
-
-    sizes = (len(task.features), *wanted.hidden, n_outputs(task, loss))
-    net = MLP(sizes, activation=wanted.activation, loss=loss, bias=wanted.bias)
+    sizes = (len(task.features), *wanted.hidden, task.n_outputs)
+    net = MLP(sizes, activation=wanted.activation, loss=task.loss, bias=wanted.bias)
     params = net.init(args.seed, dtype=args.dtype, scheme=wanted.scheme)
-    n_train = train.n_rows
-    if args.validation:
-        n_train -= data.n_held_out(n_train, args.validation)
-    batch_size = args.batch_size
-    if batch_size is None:
-        batch_size = n_train if args.data is None else max(SMALLEST_BATCH, math.ceil(n_train / MOST_STEPS_AN_EPOCH))
+    n_train = n_trained(train.n_rows, args.validation or None)
+    default = None if args.data is None else "auto"
+    batch_size = as_batch_size(default if args.batch_size is None else args.batch_size, n_train)
     n_steps = args.steps or wanted.epochs * math.ceil(n_train / batch_size)
     given = (train,) if isinstance(train, FileRows) else (train.x, train.y)
     training = Training(
@@ -136,35 +114,28 @@ def prepare(args: argparse.Namespace, folder: Path) -> Prepared:
         validation=args.validation or None,
         early_stopping=args.early_stopping, n_threads=args.threads,
     )  # fmt: skip
-    in_effect = {**wanted._asdict(), "loss": loss, "batch_size": batch_size, "steps": n_steps}
+    in_effect = {**wanted._asdict(), "loss": task.loss, "batch_size": batch_size, "steps": n_steps}
     return Prepared(net, task, train, held_out, training, n_steps, in_effect, bad.report())
 
 
 def _data(
     args: argparse.Namespace, wanted: Defaults, folder: Path, bad: BadRows
 ) -> tuple[Task, Rows | FileRows, Rows | FileRows | None]:  # fmt: skip
-    """The task and the two parts of the data, in memory or, with a limit, on the disk."""
+    """The task, and the two parts of the data: read, split, scaled and encoded, in memory or on the disk."""
+    with _table(args, folder, bad) as source:
+        table = source.table
+        loss = args.loss or default_loss(table)
+        parts = _parts(table, loss, wanted.test_fraction, args.seed)
+        task = Task.fit(table, loss, parts[0], inputs=source.scales(parts[0]))
+        return task, *source.encode(task, parts, args.dtype)
 
-    def loss_of(table: Table) -> str:
-        return args.loss or default_loss(table)
 
-    def parts_of(table: Table, loss: str) -> tuple[np.ndarray, np.ndarray | None]:
-        return _parts(table, loss, wanted.test_fraction, args.seed)
-
-    if args.data is not None and args.memory_limit is not None:
-        return stream(args.data, args.target, folder, args.dtype, bad, loss_of, parts_of)
+def _table(args: argparse.Namespace, folder: Path, bad: BadRows) -> TableInMemory | SpilledTable:
     if args.data is None:
-        table = _spirals(args.samples, args.seed)
-    else:
-        table = data.read_table(args.data, target=args.target, bad=bad)
-    loss = loss_of(table)
-    train_rows, test_rows = parts_of(table, loss)
-    task = make_task(table, loss, train_rows)
-    x, y = task.encode_inputs(table, args.dtype), task.encode_target(table)
-    if test_rows is None:
-        return task, Rows(x, y, table.x), None
-    train, held_out = (Rows(x[rows], y[rows], table.x[rows]) for rows in (train_rows, test_rows))
-    return task, train, held_out
+        return TableInMemory(_spirals(args.samples, args.seed))
+    if args.memory_limit is not None:
+        return SpilledTable(args.data, args.target, folder, bad)
+    return TableInMemory(data.read_table(args.data, target=args.target, bad=bad))
 
 
 def _optimizer(args: argparse.Namespace, wanted: Defaults, n_steps: int) -> optim.Optimizer:
@@ -210,7 +181,7 @@ def _parts(table: Table, loss: str, fraction: float, seed: int) -> tuple[np.ndar
         return np.arange(n), None
     if n < 2:
         raise DataError(f"{table.source}: at least 2 rows are needed to hold some out; got 1. Use --test-fraction 0")
-    codes = codes_of(table, loss)
+    codes = class_codes(table, loss)
     if codes is not None and codes.max() == n - 1 > 1:
         raise DataError(
             f"{table.source}: the classes of {table.target_name!r} need more than a row each to hold some out; got "

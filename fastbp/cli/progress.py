@@ -12,12 +12,12 @@ from ..model.network import MLP
 from ..training.callbacks import Run
 
 
-def display(n_steps: int, *, quiet: bool = False, as_json: bool = False) -> Silence:
+def display(n_steps: int, *, quiet: bool = False, as_json: bool = False) -> Display:
     """The display that fits the terminal and what is installed, to be used as a context."""
     if as_json:
         return Objects()
     if quiet:
-        return Silence()
+        return Display()
     if sys.stdout.isatty():
         try:
             return Bar(n_steps)
@@ -26,7 +26,7 @@ def display(n_steps: int, *, quiet: bool = False, as_json: bool = False) -> Sile
     return Lines()
 
 
-class Silence:
+class Display:
     """Shows nothing; the interface of every display."""
 
     def __enter__(self) -> Any:
@@ -48,7 +48,7 @@ class Silence:
         """The end, for machines."""
 
 
-class Lines(Silence):
+class Lines(Display):
     """One line for each evaluation."""
 
     def say(self, text: str) -> None:
@@ -58,7 +58,7 @@ class Lines(Silence):
         self.say(f"step {run.step:>6,}  {_described(values)}  {_rate(run)}")
 
 
-class Objects(Silence):
+class Objects(Display):
     """One JSON object a line: for each evaluation, and at the end."""
 
     def evaluated(self, run: Run, values: Mapping[str, float]) -> None:

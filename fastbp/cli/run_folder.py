@@ -18,7 +18,7 @@ from ..model.network import MLP
 from ..model.parameters import Parameters
 
 _OURS = r"(model\.npz|history\.csv|config\.toml|learning-curve\.png|boundary-step-\d+\.png|training\.gif)"
-# Temporary files that a killed run left behind count as its own.
+# Temporary files of a killed run count as its own.
 _OF_A_RUN = re.compile(rf"{_OURS}|\.{_OURS}\.[0-9a-f]+\.tmp")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import files, optim, plot
+from ..data.encoding import Rows
 from ..errors import DivergenceError, InputError
 from ..model.parameters import Parameters
 from ..plot.style import has_matplotlib
@@ -20,8 +21,8 @@ from ..training.checkpoint import Checkpoints
 from ..training.history import History
 from ..training.interrupts import Terminated
 from . import config_file
-from .prepare_training import Prepared, Rows, prepare
-from .progress import Silence, display
+from .prepare_training import Prepared, prepare
+from .progress import Display, display
 from .run_folder import RunFolder
 
 _N_SCORED = 20  # epochs whose scores are taken, evenly spaced
@@ -41,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(args.out)
     inputs = {"--data": args.data, "--config": args.config, "--checkpoint": args.checkpoint}
     files.check_output_folder(args.out, inputs)
-    with tempfile.TemporaryDirectory(prefix="fastbp-") as room:
-        return _run(args, folder, prepare(args, Path(room)))
+    with tempfile.TemporaryDirectory(prefix="fastbp-") as scratch:
+        return _run(args, folder, prepare(args, Path(scratch)))
 
 
 def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
@@ -52,7 +53,7 @@ def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
         if ready.left_out:
             screen.say(ready.left_out)
         if resumed:
-            screen.say(f"resumed at step {ready.training.run_.step:,}")
+            screen.say(f"resumed at step {ready.training.progress.step:,}")
         ready.evaluate(args.threads)  # what the kernels refuse, they refuse before the folder is touched
         folder.begin()
         try:
@@ -71,7 +72,7 @@ def _run(args: argparse.Namespace, folder: RunFolder, ready: Prepared) -> int:
         screen.say(written)
         if not (session.pictures or args.no_plots):
             screen.say(_HOW_TO_GET_PICTURES)
-        screen.done({"step": ready.training.run_.step, "out": str(folder.path), **session.values})
+        screen.done({"step": ready.training.progress.step, "out": str(folder.path), **session.values})
     return 0
 
 
@@ -103,7 +104,7 @@ class Session:
             yield self.ready.training.keep(checkpoints, resume=self.args.resume, meta=self._meta())
 
     @contextlib.contextmanager
-    def live(self, screen: Silence) -> Any:
+    def live(self, screen: Display) -> Any:
         """The live view, if there is to be one."""
         if self.args.live is None:
             yield
@@ -112,7 +113,7 @@ class Session:
 
         train, task = self.ready.train, self.ready.task
         view = LiveView(
-            train.original, train.y, port=self.args.live, standardise=task.inputs, classes=task.classes
+            train.original, train.y, port=self.args.live, standardize=task.inputs, classes=task.classes
         )  # fmt: skip
         screen.say(f"watch it at {view.url}")
         self.ready.training.callbacks.add(view)
@@ -121,7 +122,7 @@ class Session:
         finally:
             view.close()
 
-    def follow(self, screen: Silence) -> None:
+    def follow(self, screen: Display) -> None:
         """Make the steps; take scores and pictures at some."""
         ready, n_steps = self.ready, self.ready.n_steps
         snapshots, length = snapshot_steps(n_steps), ready.steps_an_epoch
@@ -136,13 +137,13 @@ class Session:
             if run.step in snapshots and self.args.animate:
                 self.snapshots[run.step] = ready.params.copy()
         if not self.values:  # a checkpoint of the last step
-            self._evaluate(ready.training.run_, screen)
-        if ready.training.run_.stopped and ready.training.stopping:
-            screen.say(ready.training.run_.stopped)
-            self._evaluate(ready.training.run_, screen)  # with the best parameters
+            self._evaluate(ready.training.progress, screen)
+        if ready.training.progress.stopped and ready.training.stopping:
+            screen.say(ready.training.progress.stopped)
+            self._evaluate(ready.training.progress, screen)  # with the best parameters
 
-    def _evaluate(self, run: Run, screen: Silence) -> None:
-        history = self.ready.training.run_.history
+    def _evaluate(self, run: Run, screen: Display) -> None:
+        history = self.ready.training.progress.history
         of_validation = {"val_loss": float(history["val_loss"][-1])} if "val_loss" in history else {}
         self.values = self.ready.evaluate(self.args.threads) | of_validation
         self.scores[run.step] = {name: value for name, value in self.values.items() if not name.endswith("loss")}
@@ -150,7 +151,7 @@ class Session:
 
     def save(self) -> str:
         """Write model, history, options and learning curve; returns the line that says what was written."""
-        step = self.ready.training.run_.step
+        step = self.ready.training.progress.step
         done = f"step {step:,} of {self.ready.n_steps:,}" if step else "no step made"
         self.folder.save_model(self.ready.net, self.ready.params, {**self._meta(), "steps": step})
         self.folder.save_text("config.toml", config_file.text_of(self.args, self.ready.in_effect))
@@ -159,7 +160,7 @@ class Session:
 
     def save_history(self) -> None:
         """Write history.csv and its picture, with as many epochs as there were; nothing if there were none."""
-        rows = [row | self.scores.get(int(row["step"]), {}) for row in self.ready.training.run_.history.rows()]
+        rows = [row | self.scores.get(int(row["step"]), {}) for row in self.ready.training.progress.history.rows()]
         if not rows:
             return
         score = self.ready.task.metric
@@ -173,17 +174,17 @@ class Session:
             curves = {name: [row.get(name, math.nan) for row in rows] for name in ("step", "loss", *shown)}
             self.folder.save_picture("learning-curve.png", plot.learning_curve(curves, title=str(self.ready.net)))
 
-    def save_film(self, screen: Silence) -> None:
+    def save_film(self, screen: Display) -> None:
         """Write the film of the run, if it is wanted and there are steps to show."""
         if len(self.snapshots) < 2:
             if self.args.animate:
                 screen.say("no animation: it needs two steps or more of those that are drawn")
             return
         ready, train = self.ready, self.ready.train
-        film = Film(self.snapshots, ready.training.run_.history)
+        film = Film(self.snapshots, ready.training.progress.history)
         self.folder.save_film(
             functools.partial(
-                plot.animate, ready.net, film, train.original, train.y, standardise=ready.task.inputs,
+                plot.animate, ready.net, film, train.original, train.y, standardize=ready.task.inputs,
                 classes=ready.task.classes, names=ready.task.features,
             )
         )  # fmt: skip
@@ -209,7 +210,7 @@ class Session:
         ready = self.ready
         axes = plot.decision_boundary(
             ready.net, ready.params, ready.train.original, ready.train.y, title=f"step {step:,}, loss {loss:.4f}",
-            standardise=ready.task.inputs, classes=ready.task.classes, names=ready.task.features,
+            standardize=ready.task.inputs, classes=ready.task.classes, names=ready.task.features,
         )  # fmt: skip
         self.folder.save_picture(f"boundary-step-{step:06}.png", axes)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import files
 from ..errors import DataError
-from .tables import SAVE_AS, Places, Table, Wish, checked, listed, shape_of
+from .tables import SAVE_AS, Places, ReadRequest, Table, checked, listed, shape_of
 
 _UNREADABLE = (ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError)
 
@@ -23,40 +23,40 @@ _UNREADABLE = (ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFErro
 # -- npy ---------------------------------------------------------------------------------------------------
 
 
-def read_npy(wish: Wish) -> Table:
+def read_npy(request: ReadRequest) -> Table:
     """The table in a 2-D array of numbers, or in 1-D records with a field for each column."""
     try:
-        with open(wish.path, "rb") as file:
+        with open(request.path, "rb") as file:
             array = files.read_npy(file, os.fstat(file.fileno()).st_size)
     except ValueError as error:
-        raise DataError(f"{wish.path}: not a usable .npy file: {error}") from error
-    return _npy_table(wish, array, 0)
+        raise DataError(f"{request.path}: not a usable .npy file: {error}") from error
+    return _npy_table(request, array, 0)
 
 
-def npy_blocks(wish: Wish, n_rows: int) -> Iterator[Table]:
+def npy_blocks(request: ReadRequest, n_rows: int) -> Iterator[Table]:
     """The same in blocks of n_rows rows; the file must be in C order."""
-    with open(wish.path, "rb") as file, _named(f"{wish.path}: not a usable .npy file"):
+    with open(request.path, "rb") as file, _named(f"{request.path}: not a usable .npy file"):
         blocks = _Blocks(file, os.fstat(file.fileno()).st_size)
     first = 0
-    with open(wish.path, "rb") as file:
+    with open(request.path, "rb") as file:
         file.seek(blocks.start)
         for n in _sizes(blocks.n_rows, n_rows):
-            with _named(f"{wish.path}: not a usable .npy file"):
+            with _named(f"{request.path}: not a usable .npy file"):
                 array = blocks.read(file, n)
-            yield _npy_table(wish, array, first)
+            yield _npy_table(request, array, first)
             first += n
 
 
-def _npy_table(wish: Wish, array: np.ndarray, first: int) -> Table:
-    names, columns = _named_columns(array, wish.path)
-    features, target = wish.pick(names, unnamed=not array.dtype.names)
+def _npy_table(request: ReadRequest, array: np.ndarray, first: int) -> Table:
+    names, columns = _named_columns(array, request.path)
+    features, target = request.pick(names, unnamed=not array.dtype.names)
     for i in features:
-        _check_kind(wish.path, f"column {names[i]!r}", columns[i], "buif")
+        _check_kind(request.path, f"column {names[i]!r}", columns[i], "buif")
     x = np.stack([columns[i] for i in features], axis=-1)
     picked = [names[i] for i in features]
     if target is None:
-        return _table(wish, picked, x, first)
-    return _table(wish, picked, x, first, columns[target], names[target])
+        return _table(request, picked, x, first)
+    return _table(request, picked, x, first, columns[target], names[target])
 
 
 def _named_columns(array: np.ndarray, path: Path) -> tuple[list[str], list[np.ndarray]]:
@@ -70,44 +70,45 @@ def _named_columns(array: np.ndarray, path: Path) -> tuple[list[str], list[np.nd
 # -- npz ---------------------------------------------------------------------------------------------------
 
 
-def read_npz(wish: Wish) -> Table:
+def read_npz(request: ReadRequest) -> Table:
     """The table in the arrays `x` or `X`, `y`, and `names` or `feature_names` of an `.npz` file."""
-    return next(npz_blocks(wish, None))
+    return next(npz_blocks(request, None))
 
 
-def npz_blocks(wish: Wish, n_rows: int | None) -> Iterator[Table]:
+def npz_blocks(request: ReadRequest, n_rows: int | None) -> Iterator[Table]:
     """The same in blocks of n_rows rows, or as one for None."""
-    with _named(f"{wish.path}: not a usable .npz file"), zipfile.ZipFile(wish.path) as archive:
-        target = wish.target or "y"
+    with _named(f"{request.path}: not a usable .npz file"), zipfile.ZipFile(request.path) as archive:
+        target = request.target or "y"
         wanted = ("x", "X", target, "names", "feature_names")
         infos = {name: info for info in archive.infolist() if (name := info.filename.removesuffix(".npy")) in wanted}
         key = "x" if "x" in infos else "X"
-        missing = [name for name in (key, target) if name not in infos and (name == key or wish.target_required)]
+        missing = [name for name in (key, target) if name not in infos and (name == key or request.target_required)]
         if missing:
             raise DataError(
-                f"{wish.path}: missing the array {missing[0]!r}; wanted are 'x' or 'X' and {target!r}, "
+                f"{request.path}: missing the array {missing[0]!r}; wanted are 'x' or 'X' and {target!r}, "
                 f"got {listed(list(infos)) or 'neither'}"
             )
         names = [_member(archive, infos[name]) for name in ("names", "feature_names") if name in infos]
         wanted = [infos[name] for name in (key, target) if name in infos]
         first = 0
         for x, *rest in _member_blocks(archive, wanted, n_rows):
-            yield _npz_table(wish, key, x, first, names[0] if names else None, rest[0] if rest else None, target)
+            yield _npz_table(request, key, x, first, names[0] if names else None, rest[0] if rest else None, target)
             first += len(x)
 
 
 def _npz_table(
-    wish: Wish, key: str, x: np.ndarray, first: int, given: np.ndarray | None, y: np.ndarray | None, target: str
+    request: ReadRequest, key: str, x: np.ndarray, first: int, given: np.ndarray | None, y: np.ndarray | None,
+    target: str,
 ) -> Table:  # fmt: skip
     if x.ndim != 2:
-        raise DataError(f"{wish.path}: {key!r} must have shape (N, n_features); got {shape_of(x)}")
-    _check_kind(wish.path, repr(key), x, "buif")
-    names = [str(name) for name in (range(x.shape[1]) if given is None else _text(wish.path, given).ravel())]
+        raise DataError(f"{request.path}: {key!r} must have shape (N, n_features); got {shape_of(x)}")
+    _check_kind(request.path, repr(key), x, "buif")
+    names = [str(name) for name in (range(x.shape[1]) if given is None else _text(request.path, given).ravel())]
     if len(names) != x.shape[1]:
-        raise DataError(f"{wish.path}: {x.shape[1]} columns need as many names; got {len(names)}")
-    order, _ = wish._replace(target=None, target_required=False).pick(names, unnamed=given is None)
+        raise DataError(f"{request.path}: {x.shape[1]} columns need as many names; got {len(names)}")
+    order, _ = request._replace(target=None, target_required=False).pick(names, unnamed=given is None)
     picked = [names[i] for i in order]
-    return _table(wish, picked, x[:, order], first, y, None if y is None else target)
+    return _table(request, picked, x[:, order], first, y, None if y is None else target)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
@@ -187,14 +188,14 @@ def _named(what: str) -> Iterator[None]:
 
 
 def _table(
-    wish: Wish, names: list[str], x: np.ndarray, first: int, target: np.ndarray | None = None,
+    request: ReadRequest, names: list[str], x: np.ndarray, first: int, target: np.ndarray | None = None,
     target_name: str | None = None,
 ) -> Table:  # fmt: skip
-    path = wish.path
+    path = request.path
     if len(x) == 0:
         raise DataError(f"{path}: at least one row is needed; got {shape_of(x)}")
     with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(x, wish.dtype)
+        cast = np.ascontiguousarray(x, request.dtype)
     if target is not None:
         target = _text(path, target, first)
         _check_kind(path, f"the target {target_name!r}", target, "buifU")
@@ -207,7 +208,7 @@ def _table(
             )
         target = np.ascontiguousarray(target)
     places = Places.in_file(path, "row", np.arange(first, first + len(x)))
-    return checked(Table(tuple(names), cast, target, target_name, str(path), places), wish.bad, x)
+    return checked(Table(tuple(names), cast, target, target_name, str(path), places), request.bad, x)
 
 
 def _text(path: Path, array: np.ndarray, first: int = 0) -> np.ndarray:

@@ -5,11 +5,11 @@
     n_rows                 how many rows there are
     read(start, stop)      (x, y) or (x, y, sample_weight): the rows start to stop - 1, as arrays
 
-and, if it likes, `shuffle = False`, for rows that are to be taken in their order, and `where(row)`, the place of a row
+and, if it likes, `shuffle = False`, for rows that are to be used in their order, and `where(row)`, the place of a row
 for a message. `read` is called from one thread at a time, though not always the same, with small ranges everywhere.
 
     Npy(x, y)              two .npy files, read as they are, row by row
-    Joined([a, b, ...])    several data sets, one behind the other
+    Joined([a, b, ...])    several data sets, one after the other
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class NpyRows:
     """The rows of one .npy file, (N, ...) in C order, read from the file: nothing of it stays in memory.
 
     DataError, naming the file, for what is no such file, is shorter than its header says, or changes while it is read.
+
+    >>> np.save("x.npy", np.arange(6.0).reshape(3, 2))
+    >>> fastbp.data.NpyRows("x.npy").read(1, 3)
+    array([[2., 3.],
+           [4., 5.]])
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -111,6 +116,12 @@ class Npy:
     """Inputs and targets in two .npy files, and perhaps sample weights in a third.
 
     target : without y, the column of x that is the target; the last one by default.
+
+    >>> np.save("x.npy", np.random.default_rng(0).random((100, 3), np.float32))
+    >>> np.save("y.npy", np.arange(100) % 2)
+    >>> rows = fastbp.data.Npy("x.npy", "y.npy")
+    >>> net = fastbp.MLP((3, 8, 1))
+    >>> result = fastbp.train(net, net.init(0), rows, epochs=2)
     """
 
     def __init__(
@@ -153,7 +164,14 @@ class Npy:
 
 
 class Joined:
-    """Several data sets as one, their rows one behind the other."""
+    """Several data sets as one, their rows one after the other.
+
+    >>> np.save("x.npy", np.zeros((100, 3)))
+    >>> np.save("y.npy", np.arange(100) % 2)
+    >>> day = fastbp.data.Npy("x.npy", "y.npy")
+    >>> fastbp.data.Joined([day, day]).n_rows
+    200
+    """
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
         if not parts:
@@ -192,7 +210,7 @@ def place_of(dataset: Dataset, row: int) -> str:
 NEAR = 16  # rows between two wanted ones that are read along rather than left out
 
 
-def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert: Any) -> np.ndarray:
+def read_rows(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert: Any) -> np.ndarray:
     """Read the given rows into the arrays `out`, as they lie in the file; returns where each of them is there.
 
     Rows that lie near each other are read at once, by `read_into` where the data set has it: it fills arrays with rows
@@ -203,10 +221,10 @@ def take(dataset: Dataset, rows: np.ndarray, out: Sequence[np.ndarray], convert:
     read_into = getattr(dataset, "read_into", None)
     for first, last in itertools.pairwise(cuts):
         start, stop = int(sorted_rows[first]), int(sorted_rows[last - 1]) + 1
-        room = [array[first:last] for array in out]
-        if stop - start == last - first and read_into is not None and read_into(start, room):
+        buffers = [array[first:last] for array in out]
+        if stop - start == last - first and read_into is not None and read_into(start, buffers):
             continue
         parts = convert(start, dataset.read(start, stop))
-        for array, part in zip(room, parts, strict=True):
+        for array, part in zip(buffers, parts, strict=True):
             array[...] = part if stop - start == last - first else part[sorted_rows[first:last] - start]
     return places

@@ -1,4 +1,4 @@
-"""Tables larger than memory on their way to a training: read in pieces, standardised, and kept in a folder on the disk.
+"""Tables larger than memory on their way to a training: read in pieces, standardized, and kept in a folder on the disk.
 
 Numbers of rows, targets and splits stay in memory, some 30 bytes a row; features do not.
 """
@@ -8,19 +8,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import files
-from ..engine import inputs as arrays
 from ..errors import DataError
 from . import tables
-from .csv_files import with_values
 from .datasets import NpyRows
-from .reading import Standardise, read_blocks, whole
-from .tables import BadRows, Places, Table
-from .task import Task, default_loss, make_task
+from .reading import read_blocks, whole
+from .scaling import Standardize
+from .tables import BadRows, Places, Table, with_values
+from .task import Task, default_loss
 
 ROWS_AT_A_TIME = 8192
 
@@ -53,54 +52,68 @@ class FileRows:
             yield self.read(start, min(start + ROWS_AT_A_TIME, self.n_rows))
 
 
-class Streamed(NamedTuple):
-    """A table that was read in pieces: its task, and its two parts, the second None if nothing is held out."""
+class SpilledTable:
+    """A file, or a folder of files, whose features are read into a file of `folder`: a table that needs no memory.
 
-    task: Task
-    train: FileRows
-    held_out: FileRows | None
-
-
-def stream(
-    path: str, target: str | None, folder: Path, dtype: Any, bad: BadRows, choose_loss: Callable[[Table], str],
-    split: Callable[[Table, str], tuple[np.ndarray, np.ndarray | None]],
-) -> Streamed:  # fmt: skip
-    """Read a file, or a folder of files, into .npy files in `folder`.
-
-    choose_loss(table), split(table, loss) -> rows of the two parts; their table has the target, but no features.
+    table : it has the target and the names, but no features. To be used as a context: at its end the file of raw
+    features goes, the encoded parts stay. Its members are those of `encoding.TableInMemory`.
     """
-    raw = folder / "raw.npy"
-    try:
-        return _stream(path, target, folder, raw, dtype, bad, choose_loss, split)
-    except OSError as error:  # those of the data are DataErrors
-        raise DataError(
-            f"{folder}: a folder that can be written to is needed, for the data set; {error.strerror or error}"
-        ) from error
-    finally:
+
+    def __init__(self, path: str, target: str | None, folder: Path, bad: BadRows) -> None:
+        self.folder, self._raw = folder, folder / "raw.npy"
+        try:
+            with self._writing():
+                self.table, self._numbers = _spill(path, target, self._raw, bad)
+                self._rows = NpyRows(self._raw)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> SpilledTable:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._rows = None  # which closes the file: Windows removes none that is open
         with contextlib.suppress(OSError):
-            raw.unlink()
+            self._raw.unlink()
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # those of the data are DataErrors
+            raise DataError(
+                f"{self.folder}: a folder that can be written to is needed, for the data set; {error.strerror or error}"
+            ) from error
 
-def _stream(
-    path: str, target: str | None, folder: Path, raw: Path, dtype: Any, bad: BadRows,
-    choose_loss: Callable[[Table], str], split: Callable[[Table, str], tuple[np.ndarray, np.ndarray | None]],
-) -> Streamed:  # fmt: skip
-    table, numbers = _spill(path, target, raw, bad)
-    loss = choose_loss(table)
-    parts = split(table, loss)
-    rows = NpyRows(raw)
-    chosen = np.zeros(rows.n_rows, bool)
-    chosen[numbers[parts[0]]] = True
-    inputs = Standardise.fit_blocks(x[chosen[start : start + len(x)]] for start, x in _blocks(rows))
-    task = make_task(table, loss, parts[0], inputs)
-    y = task.encode_target(table)
-    y = y if y.dtype == np.int64 else y.astype(dtype)
-    made = []
-    for name, part in zip(("train.npy", "held-out.npy"), parts, strict=True):
-        if part is not None:
-            _write_part(task, table, rows, numbers[part], folder / name, dtype, numbers)
-            made.append(FileRows(NpyRows(folder / name), y[part], lambda row, part=part: table.where(part[row])))
-    return Streamed(task, made[0], made[1] if len(made) == 2 else None)
+    def scales(self, rows: np.ndarray) -> Standardize:
+        """The scales of the features in those rows of the table, in one pass over the file."""
+        chosen = self._chosen(rows)
+        return Standardize.fit_blocks(x[chosen[start : start + len(x)]] for start, x in _blocks(self._rows))
+
+    def encode(
+        self, task: Task, parts: Sequence[np.ndarray | None], dtype: Any
+    ) -> list[FileRows | None]:  # fmt: skip
+        """Those rows of the table as data sets on the disk, in the order of the file; None for a part that is None."""
+        y = task.encode_target(self.table)
+        y = y if y.dtype == np.int64 else y.astype(dtype)
+        named = zip(("train.npy", "held-out.npy"), parts, strict=False)  # the second part may be missing
+        return [rows if rows is None else self._part(task, y, rows, name, dtype) for name, rows in named]
+
+    def _part(self, task: Task, y: np.ndarray, rows: np.ndarray, name: str, dtype: Any) -> FileRows:
+        path, chosen, table = self.folder / name, self._chosen(rows), self.table
+        with self._writing(), _NpyWriter(path, dtype) as writer:
+            for start, block in _blocks(self._rows):
+                wanted = np.flatnonzero(chosen[start : start + len(block)])
+                places = np.searchsorted(self._numbers, start + wanted)
+                writer.add(task.scaled(block[wanted], dtype, table, places))
+        return FileRows(NpyRows(path), y[rows], lambda row: table.where(rows[row]))
+
+    def _chosen(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows of the file are those rows of the table."""
+        chosen = np.zeros(self._rows.n_rows, bool)
+        chosen[self._numbers[rows]] = True
+        return chosen
 
 
 def open_table(
@@ -109,8 +122,8 @@ def open_table(
 ) -> tuple[Task, FileRows]:  # fmt: skip
     """A data file of any kind, or a folder of them, as a data set larger than memory, and what its columns mean.
 
-    Features are standardised in one pass and written to `folder`, which must be kept while the data set is used, in
-    `dtype`; targets are class codes, or standardised numbers, as `loss` wants them, by default that of `fastbp train`.
+    Features are standardized in one pass and written to `folder`, which must be kept while the data set is used, in
+    `dtype`; targets are class codes, or standardized numbers, as `loss` wants them, by default that of `fastbp train`.
 
     >>> numbers = np.random.default_rng(0).random((100, 3))
     >>> np.savetxt("large.csv", numbers, delimiter=",", header="rooms,area,price", comments="")
@@ -121,11 +134,11 @@ def open_table(
     folder = files.expanded(folder)
     for name in ("raw.npy", "train.npy") if folder.is_dir() else ():
         files.check_output(folder / name, {"path": path})
-    made = stream(
-        path, target, folder, np.dtype(dtype), bad or BadRows(), lambda table: loss or default_loss(table),
-        lambda table, _: (np.arange(len(table.x)), None),
-    )  # fmt: skip
-    return made.task, made.train
+    with SpilledTable(path, target, folder, bad or BadRows()) as spilled:
+        table = spilled.table
+        rows = np.arange(len(table.x))
+        task = Task.fit(table, loss or default_loss(table), inputs=spilled.scales(rows))
+        return task, spilled.encode(task, [rows], np.dtype(dtype))[0]
 
 
 def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Table, np.ndarray]:
@@ -141,24 +154,6 @@ def _spill(path: str, target: str | None, raw: Path, bad: BadRows) -> tuple[Tabl
     column = tables.column_of(targets)
     table = with_values(Table(first.names, without, column, first.target_name, str(path), Places.joined(places)))
     return whole(path, table, bad), np.flatnonzero(tables.has_target(table))
-
-
-def _write_part(
-    task: Task, table: Table, rows: NpyRows, part: np.ndarray, path: Path, dtype: Any, numbers: np.ndarray
-) -> None:  # fmt: skip
-    """The standardised features of some rows of the file; the table's rows are those with these numbers."""
-    chosen = np.zeros(rows.n_rows, bool)
-    chosen[part] = True
-    with _NpyWriter(path, dtype) as writer:
-        for start, block in _blocks(rows):
-            wanted = np.flatnonzero(chosen[start : start + len(block)])
-            x = task.inputs.apply(block[wanted], dtype)
-            found = arrays.first_bad_row(x)
-            if found is not None:
-                row, value = wanted[found[0]], block[wanted[found[0]], found[1]].item()
-                place = table.where(int(np.searchsorted(numbers, start + row)))
-                raise tables.cell_error(place, table.names[found[1]], value, np.dtype(dtype))
-            writer.add(x)
 
 
 def _blocks(rows: NpyRows) -> Iterator[tuple[int, np.ndarray]]:
@@ -178,7 +173,7 @@ class _NpyWriter:
 
     def __exit__(self, *exception: Any) -> None:
         self._file.seek(0)
-        self._write_header()  # which has room for any number of rows
+        self._write_header()  # which has space for any number of rows
         self._file.close()
 
     def add(self, x: np.ndarray) -> None:

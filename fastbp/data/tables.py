@@ -123,7 +123,7 @@ class Columns(NamedTuple):
     source: str
 
 
-class Wish(NamedTuple):
+class ReadRequest(NamedTuple):
     """What is wanted of a file."""
 
     path: Path
@@ -134,7 +134,7 @@ class Wish(NamedTuple):
     bad: BadRows
     like: Columns | None = None
 
-    def after(self, table: Table) -> Wish:
+    def after(self, table: Table) -> ReadRequest:
         """What is wanted of the other files of a folder once this table of the first one was read."""
         required = table.target_name is not None
         like = Columns(table.names, table.source)
@@ -299,3 +299,27 @@ def column_of(targets: Sequence[np.ndarray]) -> np.ndarray:
 
 def _are_whole(numbers: np.ndarray) -> bool:
     return numbers.dtype.kind == "f" and bool((numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all())
+
+
+def with_values(table: Table) -> Table:
+    """The table with targets that are numbers where all their cells in CSV files are; other text is text on purpose."""
+    if (
+        table.target is None
+        or table.target.dtype.kind != "U"
+        or all(unit != "line" for _, _, unit in table.places.files)
+    ):
+        return table
+    return replace(table, target=_typed(table.target))
+
+
+def _typed(text: np.ndarray) -> np.ndarray:
+    """Cells as integers if all of them are, else as floats if all of them are, else as they are; 01 is no integer."""
+    if np.any(np.strings.find(text, "_") >= 0):
+        return text
+    for dtype in (np.int64, np.float64):
+        try:
+            values = text.astype(dtype)
+        except (ValueError, OverflowError):
+            continue
+        return text if dtype == np.int64 and are_padded(text).any() else values
+    return text

@@ -17,9 +17,9 @@ from ..model import losses
 from ..model.network import MLP
 from ..model.parameters import Parameters
 from . import tables
-from .csv_files import with_values
-from .reading import Standardise, encode_labels, encode_with
-from .tables import Table, as_float
+from .labels import encode_labels, encode_with
+from .scaling import Standardize
+from .tables import Table, as_float, with_values
 
 MAX_CLASSES = 20  # whole numbers with more values than this are taken for quantities
 
@@ -28,33 +28,71 @@ MAX_CLASSES = 20  # whole numbers with more values than this are taken for quant
 class Task:
     """Names and scales of the features, and the classes or the scale of the target.
 
-    inputs : standardisation of the features. classes : (K,) sorted labels, or None where the target is a number.
-    outputs : standardisation of the target; identity for counts (poisson), None for classes. loss : it was made for.
+    inputs : standardization of the features. classes : (K,) sorted labels, or None where the target is a number.
+    outputs : standardization of the target; identity for counts (poisson), None for classes. loss : it was made for.
+
+    >>> table = fastbp.data.Table(("a",), np.array([[1.0], [2.0], [4.0]]), np.array([0, 1, 1]), "y", "a table")
+    >>> task = fastbp.data.Task.fit(table, "binary_cross_entropy")
+    >>> task.n_outputs, task.encode_target(table)
+    (1, array([0, 1, 1]))
+    >>> net = fastbp.MLP((1, 4, task.n_outputs))
+    >>> x, y = task.encode_inputs(table, np.float32), task.encode_target(table)
+    >>> result = fastbp.train(net, net.init(0), x, y, epochs=3)
     """
 
     features: tuple[str, ...]
     target: str
-    inputs: Standardise
+    inputs: Standardize
     classes: np.ndarray | None
-    outputs: Standardise | None
+    outputs: Standardize | None
     loss: str = ""
+
+    @classmethod
+    def fit(
+        cls, table: Table, loss: str, rows: np.ndarray | None = None, *, inputs: Standardize | None = None
+    ) -> Task:  # fmt: skip
+        """The task of learning the table's target with that loss, on the scales of its `rows`, by default of all.
+
+        inputs : the scales of the features, where the features are not in the table. Classes are those of all rows, so
+        that a label which only held-out rows have is one, too. DataError naming the row of a target that the loss
+        cannot take.
+        """
+        rows = slice(None) if rows is None else rows
+        inputs = inputs or Standardize.fit(table.x[rows])
+        if losses.named(loss).is_classification:
+            classes, outputs = _classes_and_codes(table, loss)[0], None
+        else:
+            classes, outputs = None, _scales_of_target(table, loss, rows)
+        return cls(table.names, table.target_name, inputs, classes, outputs, loss)
 
     @property
     def metric(self) -> str:
         """The score that is reported: "accuracy" or "r2"."""
         return "r2" if self.classes is None else "accuracy"
 
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs the network needs."""
+        if self.classes is None:
+            return len(self.outputs.mean)
+        return len(self.classes) if losses.named(self.loss).couples_outputs else 1
+
     def encode_inputs(self, table: Table, dtype: Any) -> np.ndarray:
-        """Standardised features (N, n) in `dtype`; DataError naming the row of a value too large for it."""
-        x = self.inputs.apply(table.x, dtype)
-        found = arrays.first_bad_row(x)
+        """Standardized features (N, n) in `dtype`; DataError naming the row of a value too large for it."""
+        return self.scaled(table.x, dtype, table)
+
+    def scaled(self, x: np.ndarray, dtype: Any, table: Table, rows: np.ndarray | None = None) -> np.ndarray:
+        """The same of features x that lie elsewhere; `rows` of the table they are, by default the first ones."""
+        scaled = self.inputs.apply(x, dtype)
+        found = arrays.first_bad_row(scaled)
         if found is not None:
             row, column, _ = found
-            raise tables.cell_error(table.where(row), table.names[column], table.x[row, column].item(), np.dtype(dtype))
-        return x
+            place = table.where(row if rows is None else int(rows[row]))
+            raise tables.cell_error(place, table.names[column], x[row, column].item(), np.dtype(dtype))
+        return scaled
 
     def encode_target(self, table: Table) -> np.ndarray:
-        """Class codes (N,) int64, or the standardised target (N, k) float64.
+        """Class codes (N,) int64, or the standardized target (N, k) float64.
 
         Cells of a CSV are numbers if the classes are; "01" beside "1a" is a word, also in a part that has but "01".
         """
@@ -94,8 +132,8 @@ class Task:
         """The task that a model file describes; ModelError if it describes none that fits its network."""
         try:
             classes = meta["classes"]
-            outputs = None if classes is not None else Standardise(meta["target_mean"], meta["target_scale"])
-            inputs = Standardise(meta["mean"], meta["scale"])
+            outputs = None if classes is not None else Standardize(meta["target_mean"], meta["target_scale"])
+            inputs = Standardize(meta["mean"], meta["scale"])
             task = cls(tuple(meta["features"]), meta["target"], inputs, classes, outputs)
             n_answers = (max(2, net.n_outputs),) if outputs is None else (net.n_outputs,)
             sizes = {(len(task.features),), inputs.mean.shape, inputs.scale.shape}
@@ -110,33 +148,9 @@ class Task:
         return task
 
 
-def make_task(table: Table, loss: str, rows: np.ndarray | None = None, inputs: Standardise | None = None) -> Task:
-    """The task of learning the table's target, with the scales of its `rows` (all by default), or given as `inputs`.
-
-    DataError naming the row of a target that the loss cannot take.
-    """
-    rows = slice(None) if rows is None else rows
-    inputs = inputs or Standardise.fit(table.x[rows])
-    if losses.named(loss).is_classification:
-        return Task(table.names, table.target_name, inputs, _classes(table, loss), None, loss)
-    numbers = _as_columns(table.target_numbers())
-    targets = losses.named(loss).record.targets
-    if targets.are_counts:
-        negative = np.flatnonzero((numbers < targets.low).any(axis=1))
-        if len(negative):
-            row = int(negative[0])
-            raise DataError(
-                f"{table.where(row)}: the target of {loss} must be a count >= 0; got {numbers[row].min():g}"
-            )
-        outputs = Standardise(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
-    else:
-        outputs = Standardise.fit(numbers[rows])
-    return Task(table.names, table.target_name, inputs, None, outputs, loss)
-
-
-def codes_of(table: Table, loss: str) -> np.ndarray | None:
-    """The classes of the rows as numbers, None where the loss is not one of classes."""
-    return encode_with(_classes(table, loss), table.target, table) if losses.named(loss).is_classification else None
+def class_codes(table: Table, loss: str) -> np.ndarray | None:
+    """The class of each row (N,) int64, as the fitted task encodes it; None where the loss is not one of classes."""
+    return _classes_and_codes(table, loss)[1] if losses.named(loss).is_classification else None
 
 
 def default_loss(table: Table) -> str:
@@ -158,21 +172,26 @@ def default_loss(table: Table) -> str:
     return "binary_cross_entropy" if len(values) <= 2 else "cross_entropy"
 
 
-def n_outputs(task: Task, loss: str) -> int:
-    """How many outputs the network needs."""
-    if task.classes is None:
-        return len(task.outputs.mean)
-    return len(task.classes) if losses.named(loss).couples_outputs else 1
-
-
-def _classes(table: Table, loss: str) -> np.ndarray:
-    classes, _ = encode_labels(table.target, table)
+def _classes_and_codes(table: Table, loss: str) -> tuple[np.ndarray, np.ndarray]:
+    classes, codes = encode_labels(table.target, table)
     if not losses.named(loss).couples_outputs and len(classes) != 2:
         raise DataError(
             f"{table.source}: {loss} needs a target with two classes; {table.target_name!r} has "
             f"{len(classes)}: {tables.listed(classes.tolist())}. Use --loss cross_entropy"
         )
-    return classes
+    return classes, codes
+
+
+def _scales_of_target(table: Table, loss: str, rows: np.ndarray | slice) -> Standardize:
+    numbers = _as_columns(table.target_numbers())
+    targets = losses.named(loss).record.targets
+    if not targets.are_counts:
+        return Standardize.fit(numbers[rows])
+    negative = np.flatnonzero((numbers < targets.low).any(axis=1))
+    if len(negative):
+        row = int(negative[0])
+        raise DataError(f"{table.where(row)}: the target of {loss} must be a count >= 0; got {numbers[row].min():g}")
+    return Standardize(np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]))
 
 
 def _as_columns(numbers: np.ndarray) -> np.ndarray:

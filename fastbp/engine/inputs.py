@@ -181,6 +181,24 @@ def check_penalty(name: str, value: float) -> float:
     return float(value)
 
 
+def count(name: str, value: Any, smallest: int = 1) -> int:
+    """`value` as an int, if it is a whole number of at least `smallest`; `name` is that of the argument."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool | np.timedelta64) or value < smallest:
+        raise InputError(f"{name} must be a whole number of at least {smallest}; got {value!r}")
+    return int(value)
+
+
+def number(
+    name: str, value: Any, low: float = -math.inf, *, above: float = -math.inf, below: float = math.inf
+) -> float:
+    """`value` as a float, if it is a finite number, at least `low`, above `above` and below `below`."""
+    if not (is_finite_number(value) and value >= low and above < value < below):
+        bounds = {"of at least": low, "above": above, "below": below}
+        wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
+        raise InputError(f"{name} must be a finite number {wanted}".rstrip() + f"; got {value!r}")
+    return float(value)
+
+
 def is_finite_number(value: Any) -> bool:
     """Whether it is one real number, finite as a float; text, booleans and durations are none."""
     if not isinstance(value, int | float | np.number) or isinstance(value, bool | np.complexfloating | np.timedelta64):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import files
-from ..data.reading import Standardise
+from ..data.scaling import Standardize
 from ..data.task import Task
 from ..errors import InputError, ModelError
 from ..model.network import MLP
@@ -46,6 +46,9 @@ def export(
     meta : as `fastbp.save` takes it. format : one of FORMATS; by default the ending of `path`.
     InputError for a format, functions, parameters or `meta` that cannot be exported, or a folder that is not there.
     OSError if the disk refuses.
+
+    >>> net = fastbp.MLP((2, 3, 1))
+    >>> fastbp.export("model.py", net, net.init(0))
     """
     chosen = _format(path, format)
     if chosen == "npz":
@@ -98,14 +101,14 @@ def _task(net: MLP, meta: Any) -> Task | None:
     )
 
 
-def _scale(scale: Standardise | None) -> Standardise | None:
-    """In float64; ValueError for what is no standardisation."""
+def _scale(scale: Standardize | None) -> Standardize | None:
+    """In float64; ValueError for what is no standardization."""
     if scale is None:
         return None
     mean, deviation = scale.mean.astype(np.float64, casting="same_kind"), scale.scale.astype(np.float64)
     if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
         raise ValueError("a mean or scale that is not finite, or a scale of zero")
-    return Standardise(mean, deviation)
+    return Standardize(mean, deviation)
 
 
 def _has_answers_of(task: Task, net: MLP) -> bool:

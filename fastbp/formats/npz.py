@@ -40,6 +40,9 @@ def save(path: str | os.PathLike[str], net: MLP, params: Parameters, meta: Mappi
     meta : a dict with text as keys; values are None, bools, numbers, text, lists, tuples (which come back as lists),
         dicts, and NumPy arrays of bools, numbers or text. InputError for others, and for a folder that is not
         there. OSError if the disk refuses.
+
+    >>> net = fastbp.MLP((2, 3, 1))
+    >>> fastbp.save("model.npz", net, net.init(0), {"note": "as drawn"})
     """
     if params.net != net:
         raise InputError(f"params must be those of {net}; got parameters of {params.net}")
@@ -59,7 +62,14 @@ def save(path: str | os.PathLike[str], net: MLP, params: Parameters, meta: Mappi
 
 
 def load(path: str | os.PathLike[str]) -> tuple[MLP, Parameters, dict[str, Any]]:
-    """(net, params, meta) as they were saved. ModelError, naming the file, for any file that `save` did not write."""
+    """(net, params, meta) as they were saved. ModelError, naming the file, for any file that `save` did not write.
+
+    >>> net = fastbp.MLP((2, 3, 1))
+    >>> fastbp.save("model.npz", net, net.init(0), {"note": "as drawn"})
+    >>> net, params, meta = fastbp.load("model.npz")
+    >>> meta["note"]
+    'as drawn'
+    """
     path = files.expanded(path)
     try:
         archive = memoryview(path.read_bytes())

@@ -4,7 +4,7 @@
     y_pred  (N, n_outputs)  what `net.forward` gives; with a target that is a number float64, in its units
     label   (N,) int64      for classes, what `net.predict` gives; (N, n_outputs) for several yes-or-no outputs
 
-N is free. With a task the graph standardises x in float64, as `fastbp predict` does: a feature such as a year or a time
+N is free. With a task the graph standardizes x in float64, as `fastbp predict` does: a feature such as a year or a time
 would lose its digits in float32. Opset 17 alone is used, so gelu, which came later, is put together from Erf and Tanh.
 The model's metadata_props hold, as JSON: "network", and of a task "features", "target" and "classes".
 """

@@ -166,7 +166,7 @@ def _logits(net: MLP) -> str:
 
 
 def _inputs(net: MLP, task: Task | None) -> str:
-    text = "Standardised rows" if task else "Rows"
+    text = "Standardized rows" if task else "Rows"
     scaled = "((x - MEAN) / SCALE)" if task else "x"
     return f'''
 def inputs(x):

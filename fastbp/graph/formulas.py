@@ -72,7 +72,7 @@ _BEFORE, _AFTER = re.compile(r"(^|[(\[|]|, |> |<= )$"), re.compile(r"$|[)\]|,]| 
 def replaced(formula: str, names: Mapping[str, str], gradients: Mapping[str, str]) -> str:
     """The formula with names and dL/d... replaced where they are known, negative numbers in parentheses where needed.
 
-    A name with an opening parenthesis behind it is that of a function, and stays.
+    A name with an opening parenthesis after it is that of a function, and stays.
     """
 
     def of(match: re.Match[str]) -> str:
@@ -94,7 +94,7 @@ _SIGNS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<![\w.])1e([+-]\d+)", lambda match: f"10^{{{int(match[1])}}}"),
     (r"(\d)e([+-]\d+)", lambda match: rf"{match[1]} \cdot 10^{{{int(match[2])}}}"),
     (r"sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
-    # Behind a number, a root of numbers or s.
+    # After a number, a root of numbers or s.
     (r"((?:(?<![\w.^])(?<!/ )(?:\d[\d.]*|s)|\})\)?) \* ", r"\1 \\cdot "),
     (r"\^T", r"^\\top"),
     (r" \* ", r" \\odot "),

@@ -134,6 +134,11 @@ def trace(
     several hidden layers h1, h2, ...; without biases no b. Where a sigmoid or softmax saturates, dL/dy_hat may be
     infinite; the gradient of the logits is computed without it, as s (y_hat - y).
     Source: CS231n, discussion section "Backpropagation", 14 April 2023.
+
+    >>> net = fastbp.MLP((2, 2, 1))
+    >>> graph = fastbp.graph.trace(net, net.init(0), [[0.5, -1.0]], [1])
+    >>> graph["W1"].value.shape
+    (2, 2)
     """
     if not isinstance(net, MLP):
         raise InputError(f"net must be a fastbp.MLP; got {type(net).__name__}")

@@ -6,14 +6,13 @@ steps: one batch each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..engine import inputs
+from ..engine.inputs import count, number
 from ..errors import InputError
 from .stored_names import SCHEDULES_OF_0_1
 
@@ -176,26 +175,9 @@ def _made(name: str, **options: Any) -> Schedule:
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
-def number(
-    name: str, value: Any, low: float = -math.inf, *, above: float = -math.inf, below: float = math.inf
-) -> float:
-    """`value` as a float, if it is a finite number, at least `low`, above `above` and below `below`."""
-    if not (inputs.is_finite_number(value) and value >= low and above < value < below):
-        bounds = {"of at least": low, "above": above, "below": below}
-        wanted = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
-        raise InputError(f"{name} must be a finite number {wanted}".rstrip() + f"; got {value!r}")
-    return float(value)
-
-
 def _positive(name: str, value: Any) -> float:
     return number(name, value, above=0)
 
 
 def _natural(name: str, value: Any) -> float:
     return number(name, value, 0)
-
-
-def count(name: str, value: Any, smallest: int = 1) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool | np.timedelta64) or value < smallest:
-        raise InputError(f"{name} must be a whole number of at least {smallest}; got {value!r}")
-    return int(value)

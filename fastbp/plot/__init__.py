@@ -1,8 +1,8 @@
 """Pictures of networks, of their training and of what they answer.
 
 Functions take matplotlib Axes or make new ones, and return them. New Axes belong to a Figure of their own that no
-window shows: `ax.figure.savefig("boundary.png")` writes it. Colours are those of Okabe and Ito (2008), told apart with
-every kind of colour vision; brightness, dashes and markers tell classes and lines apart in grey, too.
+window shows: `ax.figure.savefig("boundary.png")` writes it. Colors are those of Okabe and Ito (2008), told apart with
+every kind of color vision; brightness, dashes and markers tell classes and lines apart in gray, too.
 """
 
 from .animation import animate

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import files
+from ..engine import inputs
 from ..errors import InputError
 from ..model.network import MLP
-from ..optim import schedules
 from . import boundary, curves, layers, style
 
 ENDINGS = (".gif", ".mp4")
@@ -22,17 +22,22 @@ _LAST_FRAMES = 3  # how many times the last picture is shown
 
 def animate(
     net: MLP, result: Any, x: Any, y: Any, *, path: str | os.PathLike[str] = "training.gif", fps: float = 2.0,
-    plane: Any = None, standardise: Any = None, classes: Sequence[Any] | None = None,
+    plane: Any = None, standardize: Any = None, classes: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
     """Write a film with a picture for each of the snapshots of a run; returns its path.
 
     result : what `fastbp.train(..., snapshots=[5, 20, 100, ...])` gives; or anything with `snapshots`, parameters by
         step, and `history`, columns "step" and "loss".
-    x, y : the data, of which boundary and gradients are drawn. standardise, from the units of x to those of the net,
+    x, y : the data, of which boundary and gradients are drawn. standardize, from the units of x to those of the net,
         plane, classes, names : as in `decision_boundary`.
     path : .gif (needs Pillow), or .mp4 (needs ffmpeg). fps : pictures a second.
     A network that has no boundary in the plane is shown by its loss and its gradients alone.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> result = fastbp.train(net, net.init(0), x, y, steps=10, snapshots=[1, 10])
+    >>> film = fastbp.plot.animate(net, result, x, y, path="training.gif")
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -45,10 +50,10 @@ def animate(
     figure = Figure(figsize=(11.0, 5.4) if has_boundary else (6.4, 5.4), dpi=90)
     FigureCanvasAgg(figure)
     start, width = (0.64, 0.34) if has_boundary else (0.14, 0.83)  # places found once; to look for them takes as long
-    options = {"plane": plane, "standardise": standardise, "classes": classes, "names": names}
-    inputs = x if standardise is None else standardise.apply(x, np.float32)
+    options = {"plane": plane, "standardize": standardize, "classes": classes, "names": names}
+    scaled = x if standardize is None else standardize.apply(x, np.float32)
     steps = sorted(result.snapshots)
-    sizes = np.array([layers.gradient_sizes(net, result.snapshots[step], inputs, y) for step in steps])
+    sizes = np.array([layers.gradient_sizes(net, result.snapshots[step], scaled, y) for step in steps])
     with tempfile.TemporaryDirectory(prefix="fastbp-film-") as folder:
         film = Path(folder) / f"film{path.suffix}"
         writer.setup(figure, film, figure.dpi)
@@ -82,7 +87,7 @@ def _make_room(ax: Any) -> None:
 def _writer(path: Path, fps: float) -> Any:
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
-    fps = schedules.number("fps", fps, above=0)
+    fps = inputs.number("fps", fps, above=0)
     if path.suffix not in ENDINGS:
         raise InputError(f"a film must end in {' or '.join(ENDINGS)}; got {path}")
     if path.suffix == ".mp4" and not FFMpegWriter.isAvailable():

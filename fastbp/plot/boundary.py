@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.reading import Standardise
+from ..data.scaling import Standardize
 from ..errors import InputError
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
@@ -17,7 +17,7 @@ from . import style
 MAX_POINTS = 2000  # that are drawn one by one; more are drawn as density
 GRID = 400  # points each way at which the network is asked
 _CELLS = 200  # each way, in which points are counted
-_DARKER = 0.75  # density than the shades behind it
+_DARKER = 0.75  # density than the shades under it
 
 
 def decision_boundary(
@@ -29,20 +29,26 @@ def decision_boundary(
     plane: tuple[int, int] | str | None = None,
     ax: Any = None,
     title: str | None = None,
-    standardise: Any = None,
+    standardize: Any = None,
     classes: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
 ) -> Any:
     """What a classifier answers over a plane, where its answer changes, and the data.
 
     x : (N, n_inputs); y : (N,) class codes 0, 1, .... More than MAX_POINTS rows are drawn as density: each cell in the
-    colour of the class that has most points in it, the stronger the more there are.
+    color of the class that has most points in it, the stronger the more there are.
     plane : for more than two inputs. (i, j) are two features, the others stay at their means; "pca" is the plane
         through the mean in which the features, each divided by its deviation, vary most; points fall upright onto it.
-    standardise : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
+    standardize : with `.apply(x, dtype)`, from the units of x to those of the network; by default x is taken as it is.
     classes : names of the classes, of which 20 characters are shown. names : of the features.
-    Two classes: shaded by probability, the line where it is 1/2. More: each region in the colour of its class; of more
+    Two classes: shaded by probability, the line where it is 1/2. More: each region in the color of its class; of more
     than ten its name stands in it.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> ax = fastbp.plot.decision_boundary(net, params, x, y)
+    >>> ax.figure.savefig("boundary.png")
     """
     n_classes = _check_classifier(net, plane)
     check_params(net, params)
@@ -55,7 +61,7 @@ def decision_boundary(
     low, high = region(view.flat)
     grid = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1)
     points = view.lift(grid.reshape(-1, 2))
-    points = points.astype(params.dtype) if standardise is None else standardise.apply(points, params.dtype)
+    points = points.astype(params.dtype) if standardize is None else standardize.apply(points, params.dtype)
     z = net.logits(params, points)
     if n_classes == 2:
         z = z[:, 0] if net.n_outputs == 1 else z[:, 1] - z[:, 0]
@@ -125,15 +131,15 @@ def _view(x: np.ndarray, plane: Any, names: Sequence[str]) -> _View:
 
 
 def _principal(x: np.ndarray) -> _View:
-    """The plane of the two first principal components of standardised features."""
-    standardise = Standardise.fit(x)
-    u = standardise.apply(x, np.float64)
+    """The plane of the two first principal components of standardized features."""
+    standardize = Standardize.fit(x)
+    u = standardize.apply(x, np.float64)
     values, vectors = np.linalg.eigh(u.T @ u)
     axes = vectors[:, ::-1][:, :2].T
     axes *= np.sign(axes[[0, 1], np.abs(axes).argmax(axis=1)])[:, None]  # the largest part of each is positive
     shares = values[::-1][:2] / (values.sum() or 1.0)
     names = [f"principal component {i + 1}, {share:.0%} of the variance" for i, share in enumerate(shares)]
-    return _View(u @ axes.T, lambda points: points @ axes * standardise.scale + standardise.mean, names)
+    return _View(u @ axes.T, lambda points: points @ axes * standardize.scale + standardize.mean, names)
 
 
 def region(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,9 +171,9 @@ def _shade_probability(ax: Any, grid: np.ndarray, z: np.ndarray, classes: Sequen
 def _shade_regions(ax: Any, grid: np.ndarray, z: np.ndarray, classes: Sequence[str]) -> None:
     from matplotlib.colors import to_rgb
 
-    colours = np.array([to_rgb(style.COLOURS[code % len(style.COLOURS)]) for code in range(z.shape[-1])])
+    colors = np.array([to_rgb(style.COLORS[code % len(style.COLORS)]) for code in range(z.shape[-1])])
     winners = z.argmax(axis=-1)
-    _image(ax, grid, 0.3 * colours[winners] + 0.7, interpolation="nearest", zorder=0)
+    _image(ax, grid, 0.3 * colors[winners] + 0.7, interpolation="nearest", zorder=0)
     for code in range(z.shape[-1]):
         # Positive where the class wins, and smooth across the boundary, unlike the winner itself.
         lead = z[..., code] - np.delete(z, code, axis=-1).max(axis=-1)
@@ -215,17 +221,17 @@ def draw_data(
     from matplotlib.patches import Patch
 
     counts = np.bincount(y, minlength=len(classes))
-    colours = [style.COLOURS[code % len(style.COLOURS)] for code in range(len(classes))]
+    colors = [style.COLORS[code % len(style.COLORS)] for code in range(len(classes))]
     labels = [f"{label} ({count:,})" for label, count in zip(classes, counts, strict=False)]
     if len(flat) > MAX_POINTS:
-        _draw_density(ax, flat, y, colours, low, high)
-        dark = [tuple(_DARKER * np.array(to_rgb(colour))) for colour in colours]
-        handles = [Patch(color=colour, label=label) for colour, label in zip(dark, labels, strict=True)]
+        _draw_density(ax, flat, y, colors, low, high)
+        dark = [tuple(_DARKER * np.array(to_rgb(color))) for color in colors]
+        handles = [Patch(color=color, label=label) for color, label in zip(dark, labels, strict=True)]
     else:
         size = float(np.clip(4000 / len(flat), 7, 28))
         handles = []
-        for code, (colour, label) in enumerate(zip(colours, labels, strict=True)):
-            look = {"c": colour, "marker": style.marker(code), "s": size}
+        for code, (color, label) in enumerate(zip(colors, labels, strict=True)):
+            look = {"c": color, "marker": style.marker(code), "s": size}
             edges = {"edgecolors": "black", "linewidths": 0.3, "zorder": 2}
             handles.append(ax.scatter(flat[y == code, 0], flat[y == code, 1], label=label, **look, **edges))
     if len(classes) <= style.MAX_LEGEND:
@@ -235,15 +241,15 @@ def draw_data(
 
 
 def _draw_density(
-    ax: Any, flat: np.ndarray, y: np.ndarray, colours: Sequence[str], low: np.ndarray, high: np.ndarray
+    ax: Any, flat: np.ndarray, y: np.ndarray, colors: Sequence[str], low: np.ndarray, high: np.ndarray
 ) -> None:
-    """Cells in the colour of the class that has most points there, stronger with their logarithm."""
+    """Cells in the color of the class that has most points there, stronger with their logarithm."""
     from matplotlib.colors import to_rgb
 
-    counts = density(flat, y, len(colours), low, high)
+    counts = density(flat, y, len(colors), low, high)
     most, there = counts.argmax(axis=0), counts.sum(axis=0)
     cells = np.empty((_CELLS, _CELLS, 4))
-    cells[..., :3] = _DARKER * np.array([to_rgb(colour) for colour in colours])[most]
+    cells[..., :3] = _DARKER * np.array([to_rgb(color) for color in colors])[most]
     cells[..., 3] = 0.9 * np.where(there > 0, 0.35 + 0.65 * np.log1p(there) / np.log1p(there.max()), 0)
     extent = (low[0], high[0], low[1], high[1])
     ax.imshow(cells, extent=extent, origin="lower", aspect="auto", interpolation="nearest", zorder=2)

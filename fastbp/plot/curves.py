@@ -20,6 +20,12 @@ def learning_curve(history: Mapping[str, Any] | Sequence[float], *, ax: Any = No
         names end in "loss", scores by any other name, and "step", without which steps are 1, 2, ...; NaN where a number
         was not taken. Or a loss for each step. "data_loss" is drawn where it differs from "loss"; "epoch",
         "learning_rate" and "seconds" are not.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> result = fastbp.train(net, params, x, y, epochs=5, snapshots=[1, 5])
+    >>> ax = fastbp.plot.learning_curve(result.history)
     """
     steps, curves = _columns(history if isinstance(history, Mapping) else {"loss": history})
     losses = [name for name in curves if name.endswith("loss")]

@@ -15,7 +15,7 @@ from . import style
 _COLUMN, _ROW = 2.25, 1.5  # inches between nodes
 _RADIUS = 0.3
 _LONGEST = 34  # characters of a formula below its node
-_DIGITS, _WIDEST = 3, 21  # of numbers, one less where they take more characters than an edge has room for
+_DIGITS, _WIDEST = 3, 21  # of numbers, one less where they take more characters than an edge has space for
 _SMALL, _SMALLEST = 9.5, 3.0  # points
 _LINE = 0.25  # inches from line to line
 
@@ -25,7 +25,11 @@ def computation_graph(graph: Graph, *, ax: Any = None, title: str | None = None)
 
     Data and parameters stand below and above the chain x, z1, h, ..., L; at each node its formula and its shape. Of an
     array with more than three numbers the smallest and the largest. Values are blue, gradients orange and slanted, so
-    that they differ in grey, too. On smaller Axes letters are smaller.
+    that they differ in gray, too. On smaller Axes letters are smaller.
+
+    >>> net = fastbp.MLP((2, 2, 1))
+    >>> graph = fastbp.graph.trace(net, net.init(0), [[0.5, -1.0]], [1])
+    >>> ax = fastbp.plot.computation_graph(graph)
     """
     places = _places(graph)
     n_columns = 1 + max(column for column, _ in places.values())
@@ -85,7 +89,7 @@ def _draw_node(ax: Any, node: Node, x: float, y: float) -> None:
     ax.add_patch(Circle((x, y), _RADIUS, facecolor=paper, edgecolor=ink, linewidth=1.6, linestyle=dash, zorder=3))
     ax.text(x, y, f"${formulas.symbol(node.name)}$", ha="center", va="center", fontsize=15, zorder=4)
     below, small = y - _RADIUS - 0.08, {"fontsize": _SMALL, "zorder": 4}
-    if node.kind == "loss":  # there is room on the left, and nothing goes on to the right
+    if node.kind == "loss":  # there is space on the left, and nothing goes on to the right
         formula = f"${formulas.latex(f'{node.name} = {node.operation}')}$"
         ax.text(x + _RADIUS, below - 0.5, formula, ha="right", va="top", **small)
         _numbers(ax, node, x + _RADIUS + 0.08, y, "left")

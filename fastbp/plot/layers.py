@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from .. import reference
+from ..engine import inputs
 from ..errors import InputError
 from ..model.activations import Activation
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
-from ..optim import schedules
 from . import boundary, style
 
 _MAX_LINES = 400
@@ -32,6 +32,11 @@ def weights(
     Two inputs: of each unit the line w x + b = 0, where it switches, as thick as its weights in the next layer are
     large; orange where their sum is positive, blue and dashed where it is negative. x (N, 2) sets the region.
     image_shape : (height, width) of the inputs; the first 64 units, each scaled by its largest weight.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> ax = fastbp.plot.weights(net, params)
     """
     if image_shape is None and net.n_inputs != 2:
         raise InputError(f"weights are drawn for two inputs, or for images with image_shape=(height, width); got {net}")
@@ -61,8 +66,8 @@ def _segment(w: np.ndarray, b: float, low: np.ndarray, high: np.ndarray) -> tupl
     norm = math.hypot(*w)
     if norm == 0:
         return None
-    centre, reach = (low + high) / 2, math.hypot(*(high - low))
-    nearest = centre - w * ((w @ centre + b) / norm**2)
+    center, reach = (low + high) / 2, math.hypot(*(high - low))
+    nearest = center - w * ((w @ center + b) / norm**2)
     along = np.array([-w[1], w[0]]) / norm * reach
     ends = np.stack([nearest - along, nearest + along])
     return ends[:, 0], ends[:, 1]
@@ -85,8 +90,8 @@ def _weight_images(params: Parameters, shape: Any, ax: Any, title: str | None) -
         image = w[:, unit].reshape(height, width)
         mosaic[top : top + height, left : left + width] = image / style.extent(image)
     ax = style.new_axes(6.0, 6.0 * rows / columns + 0.4) if ax is None else ax
-    colours = style.diverging().with_extremes(bad="#888888")
-    ax.imshow(mosaic, cmap=colours, vmin=-1, vmax=1, interpolation="nearest")
+    colors = style.diverging().with_extremes(bad="#888888")
+    ax.imshow(mosaic, cmap=colors, vmin=-1, vmax=1, interpolation="nearest")
     ax.set_axis_off()
     of_all = f"{n} of {w.shape[1]}" if n < w.shape[1] else f"{n}"
     ax.set_title(style.plain(title or f"weights of {of_all} units of the first layer"), fontsize="medium")
@@ -101,11 +106,16 @@ def activation_histograms(
     The legend tells how many lie within a twentieth of the range from either end of a sigmoid or tanh, or are zero
     after a relu, and how many are not finite, which no bin holds. Of more than 200,000 values a layer, rows are left
     out evenly.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> ax = fastbp.plot.activation_histograms(net, params, x)
     """
     if not net.activations:
         raise InputError(f"activations are those of hidden layers; got {net}")
     check_params(net, params)
-    x, bins = style.points(x, net.n_inputs), schedules.count("bins", bins)
+    x, bins = style.points(x, net.n_inputs), inputs.count("bins", bins)
     step = max(1, math.ceil(len(x) * max(net.layer_sizes[1:-1]) / _MAX_VALUES))
     with np.errstate(over="ignore", invalid="ignore"):
         layers = reference.forward_pass(net, params, x[::step])
@@ -141,6 +151,12 @@ def gradient_flow(
 
     snapshots : parameters by step, as `fastbp.train(..., snapshots=)` keeps them. Drawn is the root mean square of
     dL/dW_l over the weights of layer l, for the mean loss on x, y, on a logarithmic axis.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> result = fastbp.train(net, params, x, y, steps=10, snapshots=[1, 5, 10])
+    >>> ax = fastbp.plot.gradient_flow(net, result.snapshots, x, y)
     """
     if not isinstance(snapshots, Mapping):
         raise InputError(

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..model.network import MLP
 from ..training.callbacks import Callback, Run
 from . import boundary, layers
-from .style import COLOURS
+from .style import COLORS
 
 HOST = "127.0.0.1"
 SECONDS = 0.5  # between two states at the most; fewer at the beginning, where most happens
@@ -39,7 +39,7 @@ class LiveView(Callback):
     """A callback that shows the run at `url`, http://127.0.0.1:port/, until `close` or the end of the process.
 
     x, y : the data, of which up to 1,000 rows are drawn, and give the gradients shown; x may be sparse. port : 0 for
-        any that is free. standardise : with `.apply(x, dtype)`, from the units of x to those of the network. classes :
+        any that is free. standardize : with `.apply(x, dtype)`, from the units of x to those of the network. classes :
         their names.
 
         view = fastbp.LiveView(x, y)
@@ -50,7 +50,7 @@ class LiveView(Callback):
     """
 
     def __init__(
-        self, x: Any, y: Any, *, port: int = 0, standardise: Any = None, classes: Sequence[Any] | None = None
+        self, x: Any, y: Any, *, port: int = 0, standardize: Any = None, classes: Sequence[Any] | None = None
     ) -> None:  # fmt: skip
         x, y = x.tocsr() if hasattr(x, "tocsr") else np.asarray(x), np.asarray(y)
         if x.ndim != 2 or not x.shape[0] or x.shape[0] != len(y):
@@ -58,7 +58,7 @@ class LiveView(Callback):
         is_plane = x.shape[1] == 2
         x = x.toarray() if is_plane and hasattr(x, "toarray") else x
         chosen = np.random.default_rng(0).permutation(x.shape[0])[:_SAMPLE]
-        self._x, self._y, self._standardise = x[chosen], y[chosen], standardise
+        self._x, self._y, self._standardize = x[chosen], y[chosen], standardize
         self._region = boundary.region(x) if is_plane else None
         self._start_anew()
         self._state, self._seen, self._looked_at = b"{}", b"", -math.inf
@@ -128,18 +128,18 @@ class LiveView(Callback):
         self._cost = 0.0
 
     def _points(self, classes: Sequence[Any] | None) -> bytes:
-        """The rows that are drawn, as JSON, with the names and colours of the classes."""
+        """The rows that are drawn, as JSON, with the names and colors of the classes."""
         codes = np.asarray(self._y, np.float64).reshape(len(self._y), -1)[:, 0]
         n = int(codes.max(initial=1)) + 1
         names = [str(name) for name in (range(max(2, n)) if classes is None else classes)]
         points = np.column_stack([self._x, codes]).astype(float).tolist()
-        return json.dumps({"points": points, "classes": names, "colours": COLOURS}).encode()
+        return json.dumps({"points": points, "classes": names, "colors": COLORS}).encode()
 
     def _take(self, run: Run, ended: str = "") -> None:
         """Make a state; `ended` tells why no other will come."""
         self._taken_at = time.perf_counter()
         net, params = run.net, run.params
-        inputs = self._x if self._standardise is None else self._standardise.apply(self._x, params.dtype)
+        inputs = self._x if self._standardize is None else self._standardize.apply(self._x, params.dtype)
         self._curves.add([run.step, run.loss, *layers.gradient_sizes(net, params, inputs, self._y)])
         flow = self._curves.columns(["step", "loss", *(f"W{k + 1}" for k in range(len(net.layers)))])
         state = {
@@ -156,7 +156,7 @@ class LiveView(Callback):
         """What the network answers on a grid, a byte a point."""
         low, high = self._region
         points = np.stack(np.meshgrid(*np.linspace(low, high, GRID).T), axis=-1).reshape(-1, 2)
-        points = points if self._standardise is None else self._standardise.apply(points, params.dtype)
+        points = points if self._standardize is None else self._standardize.apply(points, params.dtype)
         response = net.forward(params, points)
         is_binary = response.shape[1] <= 2
         answers = np.rint(255 * response[:, -1]) if is_binary else response.argmax(axis=1)

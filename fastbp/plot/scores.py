@@ -9,7 +9,6 @@ import numpy as np
 
 from ..engine import inputs
 from ..errors import InputError
-from ..optim import schedules
 from . import style
 
 _MAX_CLASSES = 1000
@@ -23,6 +22,8 @@ def confusion_matrix(
 
     y, y_pred : (N,) class codes 0, 1, ..., such as `MLP.predict` gives. classes : their names, of
     which 20 characters are shown. At most 1,000 classes.
+
+    >>> ax = fastbp.plot.confusion_matrix([0, 1, 1, 2], [0, 1, 2, 2])
     """
     y, y_pred = (style.class_codes(name, codes, _MAX_CLASSES) for name, codes in (("y", y), ("y_pred", y_pred)))
     if y.shape != y_pred.shape or not y.size:
@@ -40,8 +41,8 @@ def confusion_matrix(
     ax.figure.colorbar(shading, ax=ax, label="share of the class", fraction=0.046)
     if n <= _MAX_NUMBERS:
         for i, j in np.ndindex(n, n):
-            colour = "white" if share[i, j] > 0.5 else "black"
-            ax.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if share[i, j] > 0.5 else "black"
+            ax.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=color, fontsize=8)
     turned = {"rotation": 45, "ha": "right"} if longest > 3 else {}
     ax.set_xticks(range(n), names, **turned)
     ax.set_yticks(range(n), names)
@@ -59,8 +60,13 @@ def calibration(
     y : (N,) class codes. probability : (N,) of class 1, or (N, K) of all classes, of which the largest counts. On the
     diagonal probabilities are right; below it the model is too sure. Bars: the share of rows in each bin. ECE, the
     expected calibration error, is the mean distance from the diagonal (Guo et al. 2017, eq. 3).
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> ax = fastbp.plot.calibration(y, net.forward(params, x))
     """
-    p, n_bins = inputs.as_numbers("probability", probability, np.dtype(np.float64)), schedules.count("n_bins", n_bins)
+    p, n_bins = inputs.as_numbers("probability", probability, np.dtype(np.float64)), inputs.count("n_bins", n_bins)
     p = p[:, 0] if p.ndim == 2 and p.shape[1] == 1 else p
     n = np.size(y)
     if p.ndim not in (1, 2) or len(p) != n or not p.size or not ((p >= 0) & (p <= 1)).all():
@@ -74,8 +80,8 @@ def calibration(
     true = np.bincount(bins, right, n_bins)[taken] / count[taken]
     error = float((np.abs(said - true) * count[taken]).sum() / len(y))
     ax = style.new_axes(5.4, 5.0) if ax is None else ax
-    centres = (np.arange(n_bins) + 0.5) / n_bins
-    ax.bar(centres, count / len(y), width=0.9 / n_bins, color=style.SKY, alpha=0.45, label="share of the rows")
+    centers = (np.arange(n_bins) + 0.5) / n_bins
+    ax.bar(centers, count / len(y), width=0.9 / n_bins, color=style.SKY, alpha=0.45, label="share of the rows")
     ax.plot([0, 1], [0, 1], color=style.ink(), linestyle=":", linewidth=1.2, label="as said")
     ax.plot(
         said, true, color=style.VERMILION, marker="o", linewidth=1.6, label=f"{style.plain(label)}, ECE {error:.3f}"

@@ -1,4 +1,4 @@
-"""What all pictures share: colours told apart with every kind of colour vision, new Axes, legends that hide no data."""
+"""What all pictures share: colors told apart with every kind of color vision, new Axes, legends that hide no data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7"),
     *("#56B4E9", "#D55E00", "#F0E442", "#000000"),
 )
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
+COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, BLACK)
 MARKERS = "o^sDvP*X"
 DASHES = ("-", "--", ":", "-.")
 MAX_LEGEND = 10
@@ -44,21 +44,21 @@ def new_axes(width: float, height: float) -> Any:
 
 
 def ink() -> Any:
-    """The colour of lines and text, light in dark styles."""
+    """The color of lines and text, light in dark styles."""
     import matplotlib
 
     return matplotlib.rcParams["text.color"]
 
 
 def paper() -> Any:
-    """The colour behind them."""
+    """The background color."""
     import matplotlib
 
     return matplotlib.rcParams["axes.facecolor"]
 
 
 def blue() -> str:
-    """The first colour of lines and text, lighter on a dark background."""
+    """The first color of lines and text, lighter on a dark background."""
     from matplotlib.colors import to_rgba
 
     *rgb, alpha = to_rgba(paper())
@@ -78,8 +78,8 @@ def outlined() -> list[Any]:
 
 
 def marker(code: int) -> str:
-    """The marker of a class; classes that share a colour differ in it."""
-    return MARKERS[(code + code // len(COLOURS)) % len(MARKERS)]
+    """The marker of a class; classes that share a color differ in it."""
+    return MARKERS[(code + code // len(COLORS)) % len(MARKERS)]
 
 
 def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
@@ -88,9 +88,9 @@ def legend_below(ax: Any, handles: Sequence[Any], **options: Any) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     lengths = [_HANDLE + len(handle.get_label()) for handle in handles]
-    room = _LETTERS * ax.get_window_extent().width / ax.figure.dpi
+    width = _LETTERS * ax.get_window_extent().width / ax.figure.dpi
     columns = len(handles)
-    while columns > 1 and sum(map(max, np.array_split(lengths, columns))) > room:
+    while columns > 1 and sum(map(max, np.array_split(lengths, columns))) > width:
         columns -= 1
     below = ScaledTranslation(0, -_BELOW * matplotlib.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": ax.transAxes + below}
@@ -114,9 +114,9 @@ def class_names(names: Sequence[Any]) -> list[str]:
 
 
 def line_styles(n: int) -> list[dict[str, Any]]:
-    """n lines that differ in colour and in dashes; yellow, which is lost on white, in dark styles alone."""
-    colours = (blue(), ORANGE, GREEN, PURPLE, SKY if blue() == BLUE else YELLOW, VERMILION, ink())
-    return [{"color": colours[i % 7], "linestyle": DASHES[(i + i // 7) % 4]} for i in range(n)]
+    """n lines that differ in color and in dashes; yellow, which is lost on white, in dark styles alone."""
+    colors = (blue(), ORANGE, GREEN, PURPLE, SKY if blue() == BLUE else YELLOW, VERMILION, ink())
+    return [{"color": colors[i % 7], "linestyle": DASHES[(i + i // 7) % 4]} for i in range(n)]
 
 
 def diverging() -> Any:

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from .. import optim
-from ..data.reading import n_held_out, split
+from ..data.splitting import n_held_out, split
 from ..engine import csr, inputs
+from ..engine.inputs import count, number
 from ..errors import InputError
 from ..metrics import targets_like
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim.schedules import count, number
-from .prefetch import Source
+from .prefetch import CheckedDataset
 
 SMALLEST_BATCH, MOST_STEPS_AN_EPOCH = 32, 1000
 _ROWS_AT_A_TIME = 65_536
 
 
 def as_batch_size(batch_size: Any, n_rows: int) -> int:
+    """The rows of a step, of n_rows to train on: the one place that knows what "auto" means."""
     if batch_size is None:
         return n_rows
     if isinstance(batch_size, str):
@@ -33,7 +34,13 @@ def as_batch_size(batch_size: Any, n_rows: int) -> int:
     return count("batch_size", batch_size)
 
 
+def n_trained(n_rows: int, validation: Any) -> int:
+    """How many of the rows are trained on, if `validation` is the share of them that is held out, or data, or None."""
+    return n_rows - n_held_out(n_rows, validation) if _is_share(validation) else n_rows
+
+
 def as_seed(seed: Any) -> int:
+    """The seed, an int from 0 to 2^63 - 1."""
     number = count("seed", seed, 0)
     if number >= 2**63:
         raise InputError(f"seed must be below 2^63; got {seed}")
@@ -48,6 +55,7 @@ def as_steps(snapshots: Any) -> set[int]:
 
 
 def as_order(order: Any, n_rows: int) -> Any:
+    """ "shuffled", "sequential", or row numbers as int64 (n_epochs n_rows,), of n_rows to train on."""
     if isinstance(order, str):
         if order not in ("shuffled", "sequential"):
             raise InputError(f'order must be "shuffled", "sequential" or row numbers; got {order!r}')
@@ -63,6 +71,7 @@ def as_order(order: Any, n_rows: int) -> Any:
 
 
 def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[float, ...]:
+    """The shares that are dropped of the inputs and of each hidden layer; () if none is."""
     n_hidden = len(net.layers) - 1
     is_list = isinstance(dropout, list | tuple) or getattr(dropout, "ndim", 0) > 0
     shares = [number("dropout", share, 0, below=1) for share in (dropout if is_list else [dropout])]
@@ -76,6 +85,7 @@ def as_dropout(net: MLP, dropout: Any, input_dropout: float, x: Any) -> tuple[fl
 
 
 def as_state(optimizer: Any, opt_state: Any, params: Parameters) -> optim.OptimizerState:
+    """A new state of the optimizer, or a copy of opt_state, if it is one of this optimizer for such parameters."""
     optimizer = optim.as_optimizer(optimizer)
     if opt_state is None:
         return optimizer.init(params)
@@ -157,7 +167,7 @@ def as_validation(
     return train_rows, (x[rows], y[rows], None if weights is None else weights[rows])
 
 
-def as_held_out(net: MLP, source: Source, validation: Any, seed: int) -> tuple[np.ndarray | None, Part | None]:
+def as_held_out(net: MLP, source: CheckedDataset, validation: Any, seed: int) -> tuple[np.ndarray | None, Part | None]:
     """The same for a data set, whose held-out rows are read into memory."""
     if not _is_share(validation):
         held_out = _as_given(net, validation, source.dtype)

@@ -31,7 +31,7 @@ class Arrays:
 class BatchSource:
     """Rows of arrays in memory, in an order.
 
-    x, y, sample_weight : as the engine lets them in. subset : the rows to train on, int64, all of them by default.
+    x, y, sample_weight : validated, as the kernels read them. subset : the rows to train on, int64, by default all.
     order : "shuffled", "sequential", or rows (of the subset), int64, epoch by epoch.
     """
 
@@ -78,8 +78,11 @@ class BatchSource:
         sums = np.concatenate([[0], np.cumsum(given)])
         return int((sums[n:] - sums[:-n]).max())
 
-    def need(self, t: int, count: int) -> tuple[int, int]:
-        """Let the rows of step t and of some after it be there: the step whose rows come first, and of how many."""
+    def wait_for_rows(self, t: int, count: int) -> tuple[int, int]:
+        """Return when the rows of step t are in memory: (the step whose rows lie first in the buffers, steps).
+
+        steps : how many from step t on have their rows there, `count` at most. Here all rows always are.
+        """
         return 0, count
 
     def rows_of_epoch(self) -> tuple[Any, np.ndarray]:
@@ -92,4 +95,4 @@ class BatchSource:
         return backprop.data_error(net, self.data, status)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Close what is open: here nothing is."""

@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engine import inputs
+from ..engine.inputs import count, number
 from ..errors import InputError
 from ..metrics import direction
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim.optimizer import OptimizerState
-from ..optim.schedules import count, number
 from .history import History
+
+if TYPE_CHECKING:
+    from ..optim.optimizer import OptimizerState
 
 
 @dataclass
@@ -56,7 +58,12 @@ class Run:
 
 
 class Callback:
-    """The protocol, to inherit from or to follow: all methods are optional."""
+    """The protocol, to inherit from or to follow: all methods are optional.
+
+    >>> class Stop(fastbp.callbacks.Callback):
+    ...     def on_epoch(self, run):
+    ...         return run.loss < 0.5
+    """
 
     def on_start(self, run: Run) -> bool | None:
         """Before the first step."""
@@ -134,6 +141,14 @@ class EarlyStopping:
 
     InputError for arguments that make no sense, when it is made; and in training, for a column that was NaN in all of
     the first `patience` epochs.
+
+    >>> x, y = fastbp.data.spirals(200)
+    >>> net = fastbp.MLP((2, 20, 1), activation="tanh")
+    >>> params = net.init(0)
+    >>> stopping = fastbp.EarlyStopping(patience=3, monitor="val_accuracy")
+    >>> result = fastbp.train(
+    ...     net, params, x, y, epochs=50, validation=0.2, metrics=["accuracy"], early_stopping=stopping
+    ... )
     """
 
     patience: int = 10
@@ -177,7 +192,7 @@ class EarlyStopping:
             "best": self.best, "best_epoch": self.best_epoch, "best_vector": self.best_vector, "waited": self.waited,
         }  # fmt: skip
 
-    def take(self, meta: dict[str, Any]) -> None:
+    def assign(self, meta: dict[str, Any]) -> None:
         """Remember what `to_meta` gave."""
         self.best, self.best_epoch = float(meta["best"]), meta["best_epoch"]
         self.best_vector, self.waited = meta["best_vector"], meta["waited"]

@@ -20,12 +20,12 @@ import numpy as np
 
 from .. import files
 from ..engine.csr import CSR
+from ..engine.inputs import count, number
 from ..errors import CheckpointError, FastbpError, InputError
 from ..formats import npz
 from ..model.network import MLP
 from ..model.parameters import Parameters
-from ..optim.schedules import count, number
-from .prefetch import Source
+from .prefetch import CheckedDataset
 
 try:
     import fcntl
@@ -194,9 +194,9 @@ def _lock(descriptor: int) -> None:
 def fingerprint(*data: Any, order: np.ndarray | None = None) -> dict[str, Any]:
     """What tells data apart, by name: shape, dtype, and the SHA-256 of 64 blocks of rows at fixed places.
 
-    data : x, y and sample_weight, or the `Source` of a data set; both give the same.
+    data : x, y and sample_weight, or the `CheckedDataset` of a data set; both give the same.
     """
-    if isinstance(data[0], Source):
+    if isinstance(data[0], CheckedDataset):
         source = data[0]
         blocks = [source.convert(start, source.dataset.read(start, stop)) for start, stop in _blocks(source.n_rows)]
         parts = [(source.n_rows, [block[i] for block in blocks]) for i in range(len(blocks[0]))]

@@ -18,7 +18,7 @@ class Terminated(SystemExit):
 
 
 class Interrupts:
-    """As a context: turns signals into KeyboardInterrupt and `Terminated`, outside of `held` at once, else behind it.
+    """As a context: turns signals into KeyboardInterrupt and `Terminated`, outside of `held` at once, else after it.
 
     Does nothing outside of the main thread, where Python delivers no signals.
     """

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,21 +12,20 @@ import numpy as np
 
 from .. import optim
 from ..data.datasets import Dataset
-from ..engine import csr, inputs
+from ..engine import inputs
 from ..errors import CheckpointError, DivergenceError, InputError
-from ..kernels import structures as k
-from ..metrics import as_metrics, score, targets_like
+from ..metrics import as_metrics
 from ..model.network import MLP
 from ..model.parameters import Parameters, check_params
-from ..optim.schedules import count
 from . import arguments
-from .batches import BatchSource
 from .callbacks import Callbacks, EarlyStopping, Run
-from .checkpoint import Checkpoints, CheckpointWarning, Found, check_same, fingerprint
+from .checkpoint import Checkpoints
 from .history import History
 from .interrupts import Interrupts
-from .prefetch import MEMORY, Prefetched, Source
-from .steps import Descent, own_bytes
+from .prefetch import MEMORY
+from .preparing import Setup
+from .recording import Recorder
+from .resuming import KeptRun
 
 SPAN_SECONDS = 0.1  # of steps between two looks at what else there is to do; signals are seen sooner
 
@@ -63,7 +60,7 @@ def train(
     x, y, sample_weight, l1, l2 : as in `MLP.value_and_grad`; x may be sparse. The objective of a step is the mean over
         its batch, weighted by the weights of its samples, plus the penalties. Or x alone, a `fastbp.data.Dataset`
         whose rows are read while they are needed, to the same bits, within memory_limit bytes (256 MB by default).
-    optimizer : of `fastbp.optim`, or the name of one. epochs or steps : how long, beyond what opt_state has behind it.
+    optimizer : of `fastbp.optim`, or the name of one. epochs or steps : how long, beyond what opt_state has made.
     batch_size : rows of a step; "auto" at least 32, and so many that an epoch has at most 1,000 steps; None all rows.
         The last batch of an epoch has the rows that are left.
     order : "shuffled", anew in every epoch, a pure function of (seed, epoch) that copies nothing; "sequential"; or the
@@ -121,96 +118,52 @@ class Training:
         if not isinstance(net, MLP):
             raise InputError(f"net must be a fastbp.MLP, such as fastbp.MLP((2, 10, 1)); got {type(net).__name__}")
         check_params(net, params)
-        self.net, self.params, self.n_threads = net, params.copy(), n_threads
+        self.net, self.params = net, params.copy()
         self.state = arguments.as_state(optimizer, opt_state, self.params)
-        self.settings = {
+        settings = {
             "seed": arguments.as_seed(seed),
             "l1": inputs.check_penalty("l1", l1),
             "l2": inputs.check_penalty("l2", l2),
             "dropout": arguments.as_dropout(net, dropout, input_dropout, x),
         }
-        memory = MEMORY if memory_limit is None else count("memory_limit", memory_limit)
-        self.metrics = as_metrics(metrics, net)
+        self.setup = Setup(net, self.params, self.state, settings, n_threads)
+        memory = MEMORY if memory_limit is None else inputs.count("memory_limit", memory_limit)
+        metrics = as_metrics(metrics, net)
         if isinstance(x, Dataset):
             if not (y is None and sample_weight is None and class_weight is None):
                 raise InputError("a data set brings its own y and sample_weight; give x alone, and no class_weight")
-            if self.metrics and validation is None:
+            if metrics and validation is None:
                 raise InputError("metrics of a data set need validation data: validation=(x, y) or a share; got None")
-            self.descent = self._descent_of_dataset(x, order, batch_size, validation, memory)
+            self.setup.use_dataset(x, order, batch_size, validation, memory)
         else:
-            weighting = sample_weight, class_weight
-            self.descent = self._descent_of_arrays(x, y, weighting, order, batch_size, validation)
-        self.settings |= {"dropout": list(self.settings["dropout"]), "first_step": self.state.step}
+            self.setup.use_arrays(x, y, (sample_weight, class_weight), order, batch_size, validation)
+        self.descent = self.setup.descent
+        self.recorder = Recorder(
+            net, self.params, self.state, self.descent, self.setup.validation, metrics, n_threads
+        )  # fmt: skip
         if early_stopping is not None and not isinstance(early_stopping, EarlyStopping):
-            early_stopping = EarlyStopping(count("early_stopping", early_stopping))
+            early_stopping = EarlyStopping(inputs.count("early_stopping", early_stopping))
         self.stopping = None if early_stopping is None else dataclasses.replace(early_stopping)
         if self.stopping is not None:
-            self.stopping.check(self._columns())
+            self.stopping.check(self.recorder.columns())
         self.callbacks = Callbacks(callbacks)
         self.snapshots: dict[int, Parameters] = {}
-        self.run_ = Run(net, self.params, self.state, History(), step=self.state.step)
-        self.run_.epoch = self.run_.step // self.descent.n_batches
+        self.progress = Run(net, self.params, self.state, History(), step=self.state.step)
+        self.progress.epoch = self.progress.step // self.descent.n_batches
         self._wanted = arguments.as_steps(snapshots)
         self._first = self.state.step
-        self._pending = k.records(k.RECORD, 0)  # of steps whose epoch has no row yet
-        self._seconds = self._recorded = 0.0
         self._steps_a_span = self.descent.steps_a_call
         self._interrupts = Interrupts()
-        self._checkpoints: Checkpoints | None = None
+        self._kept: KeptRun | None = None
         self.descent.is_stopped = lambda: self._interrupts.came
-
-    def _descent_of_arrays(
-        self, x: Any, y: Any, weighting: tuple[Any, Any], order: Any, batch_size: Any, validation: Any
-    ) -> Descent:
-        net, dtype = self.net, self.params.dtype
-        x = csr.as_inputs(x, net.n_inputs, dtype)
-        y = inputs.as_targets(y, net, len(x), dtype)
-        arguments.check_values(net, x, y)
-        sample_weight, class_weight = weighting
-        weights = None if sample_weight is None else inputs.as_sample_weight(sample_weight, len(x), dtype)
-        weights, rows, self.validation = arguments.as_parts(
-            net, (x, y, weights), class_weight, validation, self.settings["seed"], dtype
-        )
-        order = self._settle(len(x) if rows is None else len(rows), (x, y, weights), order, batch_size)
-        return self._descent(BatchSource(x, y, weights, order=order, subset=rows))
-
-    def _descent_of_dataset(
-        self, dataset: Dataset, order: Any, batch_size: Any, validation: Any, memory: int
-    ) -> Descent:
-        source = Source(self.net, dataset, self.params.dtype)
-        rows, self.validation = arguments.as_held_out(self.net, source, validation, self.settings["seed"])
-        if isinstance(order, str) and not getattr(dataset, "shuffle", True):
-            order = "sequential"
-        order = self._settle(source.n_rows if rows is None else len(rows), (source,), order, batch_size)
-        batch_size, drops = self.settings["batch_size"], any(self.settings["dropout"])
-        own = own_bytes(self.params, self.state, batch_size, self.n_threads, drops)
-        reader = Prefetched(
-            source, batch_size=batch_size, subset=rows, order=order, seed=self.settings["seed"], memory=memory,
-            own_bytes=own,
-        )  # fmt: skip
-        return self._descent(reader)
-
-    def _settle(self, n: int, data: tuple[Any, ...], order: Any, batch_size: Any) -> Any:
-        """Settle the batch size and what identifies the run, for n rows to train on; returns the order."""
-        self.settings["batch_size"] = arguments.as_batch_size(batch_size, n)
-        order = arguments.as_order(order, n)
-        self.settings |= {"order": order if isinstance(order, str) else "given", "n_rows": n}
-        self._fingerprint = lambda: fingerprint(*data, order=order if isinstance(order, np.ndarray) else None)
-        return order
-
-    def _descent(self, source: BatchSource) -> Descent:
-        return Descent(
-            self.net, self.params, source, state=self.state, n_threads=self.n_threads,
-            **{name: self.settings[name] for name in ("seed", "l1", "l2", "dropout", "batch_size")},
-        )  # fmt: skip
 
     def last_step(self, epochs: int | None, steps: int | None) -> int:
         """The step to run to, from the length of the run."""
         if (epochs is None) == (steps is None):
             raise InputError("give either epochs=, such as 10, or steps=, such as 1000")
         name, number = ("steps", steps) if epochs is None else ("epochs", epochs)
-        length = count(name, number)
-        return self._first + (length if epochs is None else length * self.descent.n_batches)
+        count = inputs.count(name, number)
+        return self._first + (count if epochs is None else count * self.descent.n_batches)
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -222,15 +175,15 @@ class Training:
 
     def result(self) -> TrainResult:
         """What there is now."""
-        run = self.run_
+        run = self.progress
         return TrainResult(self.params, self.state, run.history, self.snapshots, run.stopped)
 
     def advance(self, last: int, events: Iterable[int] = ()) -> Iterator[Run]:
         """Make the steps up to number `last`, and come back with the run after each of `events`, and now and then.
 
-        Signals end it between two steps, behind the last checkpoint.
+        Signals end it between two steps, after the last checkpoint.
         """
-        run, self._events, self._is_finished = self.run_, sorted({*events, *self._wanted}), False
+        run, self._events, self._is_finished = self.progress, sorted({*events, *self._wanted}), False
         run.last_step = last
         with self._interrupts:
             try:
@@ -241,12 +194,12 @@ class Training:
                     self._finish_epochs()
                     self.callbacks.call("on_progress", run)
                     yield run
-                    if self._checkpoints is not None and self._checkpoints.is_due:
+                    if self._kept is not None and self._kept.is_due:
                         self._write_checkpoint()
                 self._finish()
             except BaseException as error:
                 is_from_outside = isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-                if is_from_outside and self._checkpoints is not None and not self._is_finished:
+                if is_from_outside and self._kept is not None and not self._is_finished:
                     self._write_checkpoint()
                 if not isinstance(error, GeneratorExit):
                     self.callbacks.call("on_error", run, error)
@@ -256,47 +209,46 @@ class Training:
 
     def _next_event(self) -> int:
         """The step up to which nothing but steps is to be done."""
-        step, length = self.run_.step, self.descent.n_batches
+        step, length = self.progress.step, self.descent.n_batches
         if self.callbacks.has("on_step"):
             return step + 1
         plateau = self.state.optimizer.schedule.name == "reduce_on_plateau"
-        looks_at_epochs = self.validation or self.metrics or self.stopping or plateau or self.callbacks.has("on_epoch")
+        looks_at_epochs = (
+            self.setup.validation or self.recorder.metrics or self.stopping or plateau or self.callbacks.has("on_epoch")
+        )
         events = [step + self._steps_a_span, *(event for event in self._events if event > step)]
         return min([*events, (step // length + 1) * length] if looks_at_epochs else events)
 
     def _span(self, stop: int) -> None:
         """Steps up to number `stop`, or fewer if a signal comes."""
-        run, start = self.run_, time.perf_counter()
+        run, start = self.progress, time.perf_counter()
         with self._interrupts.held():
             try:
-                notes = self.descent.run(run.step, stop - run.step)
+                records = self.descent.run(run.step, stop - run.step)
             except DivergenceError as error:
                 error.params, run.step = self.params, self.state.step
                 raise
             seconds = time.perf_counter() - start
-            self._steps_a_span = max(1, min(2 * self._steps_a_span, int(SPAN_SECONDS * len(notes) / seconds)))
-            self._seconds, run.seconds = self._seconds + seconds, run.seconds + seconds
-            if len(notes):
-                run.n_samples += self.descent.n_samples(run.step, run.step + len(notes))
-                run.step += len(notes)
-                run.loss = float(notes.data_loss[-1] + notes.penalty[-1])
-                self._pending = np.concatenate([self._pending, notes]).view(np.recarray)
+            self._steps_a_span = max(1, min(2 * self._steps_a_span, int(SPAN_SECONDS * len(records) / seconds)))
+            self.recorder.seconds, run.seconds = self.recorder.seconds + seconds, run.seconds + seconds
+            if len(records):
+                run.n_samples += self.descent.n_samples(run.step, run.step + len(records))
+                run.step += len(records)
+                run.loss = float(records.data_loss[-1] + records.penalty[-1])
+                self.recorder.add(records)
                 if run.step in self._wanted:
                     self.snapshots[run.step] = self.params.copy()
         self.callbacks.call("on_step", run)
 
     def _finish_epochs(self) -> None:
         """Rows of history for the epochs that have ended, and what is due after an epoch."""
-        run, length = self.run_, self.descent.n_batches
-        first = run.step - len(self._pending)
-        ends = np.arange((first // length + 1) * length, run.step + 1, length)
-        if not len(ends):
+        run, finished = self.progress, self.recorder.finished(self.progress.step)
+        if finished is None:
             return
-        n = ends[-1] - first
-        columns = self._rows(self._pending[:n], np.concatenate([[0], ends[:-1] - first]), ends)
+        n_records, columns = finished
         with self._interrupts.held():
-            self._pending = self._pending[n:]
-            run.epoch, self._recorded = run.step // length, self._seconds
+            self.recorder.forget(n_records)
+            run.epoch = run.step // self.descent.n_batches
             run.history.extend(columns)
             if self.stopping is not None:
                 self.stopping.observe(run)
@@ -305,55 +257,14 @@ class Training:
 
     def _finish(self) -> None:
         """The end of the run: its last checkpoint, the row of an epoch that was not finished, the best parameters."""
-        run = self.run_
-        if self._checkpoints is not None:
+        run = self.progress
+        if self._kept is not None:
             self._write_checkpoint(is_last=True)
         self._is_finished = True  # what follows is for the result, not to go on from
-        if len(self._pending):
-            run.history.extend(self._rows(self._pending, np.array([0]), np.array([run.step])))
+        run.history.extend(self.recorder.unfinished(run.step) or {})
         if self.stopping is not None and self.stopping.best_vector is not None:
             self.params.vector[...] = self.stopping.best_vector
         self.callbacks.call("on_end", run)
-
-    # -- history -----------------------------------------------------------------------------------------
-
-    def _columns(self) -> list[str]:
-        """The names of the columns that the rows will have."""
-        of_validation, prefix = ([], "") if self.validation is None else (["val_loss"], "val_")
-        scores = [*of_validation, *(prefix + name for name in self.metrics)]
-        return ["epoch", "step", "loss", "data_loss", *scores, "learning_rate", "seconds"]
-
-    def _rows(self, notes: np.recarray, starts: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
-        """Columns for epochs that start at those places of the notes and end after those steps."""
-        weights = notes.weight
-        total = np.add.reduceat(weights, starts)
-        total = np.where(total > 0, total, 1.0)  # an epoch may have but samples of weight 0
-        data_loss, penalty = (
-            np.add.reduceat(column * weights, starts) / total for column in (notes.data_loss, notes.penalty)
-        )
-        return {
-            "epoch": -(-ends // self.descent.n_batches),
-            "step": ends,
-            "loss": data_loss + penalty,
-            "data_loss": data_loss,
-            **{name: np.full(len(ends), value) for name, value in self.scores().items()},
-            "learning_rate": self.state.optimizer.schedule(ends - 1) * self.state.scale,
-            "seconds": np.linspace(self._recorded, self._seconds, len(ends) + 1)[1:],
-        }
-
-    def scores(self) -> dict[str, float]:
-        """Loss and metrics on the validation data, or metrics on the training data, as they are now."""
-        if self.validation is not None:
-            x, y, weights = self.validation
-            loss = self.net.loss(self.params, x, y, sample_weight=weights, n_threads=self.n_threads)
-            return {"val_loss": loss, **self._metrics("val_", x, y)}
-        return self._metrics("", *self.descent.source.rows_of_epoch()) if self.metrics else {}
-
-    def _metrics(self, prefix: str, x: Any, y: np.ndarray) -> dict[str, float]:
-        if not self.metrics:
-            return {}
-        y_pred, wanted = self.net.predict(self.params, x, n_threads=self.n_threads), targets_like(y, self.net)
-        return {prefix + name: score(name, metric, wanted, y_pred) for name, metric in self.metrics.items()}
 
     # -- checkpoints -------------------------------------------------------------------------------------
 
@@ -367,48 +278,13 @@ class Training:
             raise CheckpointError(
                 f"{checkpoints.folder}: there are checkpoints of another run; resume it, or choose another folder"
             )
-        self._checkpoints, self._meta = checkpoints, meta or {}
-        identity = {
-            "network": self.net.to_dict(), "dtype": str(self.params.dtype), "optimizer": self.state.optimizer.to_dict(),
-            **self.settings, "data": self._fingerprint(),
-        }  # fmt: skip
-        self._identity = json.loads(json.dumps(identity))  # as it comes back from a file
+        self._kept = KeptRun(self, checkpoints, meta)
         if found is None:
             self._write_checkpoint(is_last=True)  # now, and not after hours, an error is of use
             return False
-        self._go_on_from(found)
+        self._kept.go_on_from(found)
         return True
 
     def _write_checkpoint(self, *, is_last: bool = False) -> None:
-        run = self.run_
-        stopping = None if self.stopping is None else self.stopping.to_meta()
-        training = {
-            "identity": self._identity, "step": run.step, "epoch": run.epoch, "state": self.state.to_meta(),
-            "history": dict(run.history), "pending": k.as_columns(self._pending), "stopping": stopping,
-            "stopped": run.stopped,
-            "loss": run.loss, "seconds": self._seconds, "recorded": self._recorded,
-            "snapshots": {str(step): params.vector for step, params in self.snapshots.items()},
-        }  # fmt: skip
         with self._interrupts.held():
-            try:
-                self._checkpoints.write(run.step, self.net, self.params, {**self._meta, "training": training})
-            except CheckpointError as error:
-                if is_last:
-                    raise
-                warnings.warn(f"{error}. The training goes on", CheckpointWarning, stacklevel=2)
-
-    def _go_on_from(self, found: Found) -> None:
-        run, training = self.run_, found.meta["training"]
-        optimizer = optim.Optimizer.from_dict(training["identity"]["optimizer"])  # options by their present names
-        check_same(found.path, self._identity, {**training["identity"], "optimizer": optimizer.to_dict()})
-        state = optim.OptimizerState.from_meta(found.params, training["state"])
-        self.params.vector[...] = found.params.vector
-        self.state.assign(state)
-        run.step, run.epoch, run.loss = training["step"], training["epoch"], training["loss"]
-        run.stopped = training["stopped"]
-        run.history.extend(training["history"])
-        self._pending = k.as_records(training["pending"], k.RECORD)
-        self._seconds, self._recorded = training["seconds"], training["recorded"]
-        self.snapshots = {int(step): Parameters(self.net, vector) for step, vector in training["snapshots"].items()}
-        if self.stopping is not None and training["stopping"] is not None:
-            self.stopping.take(training["stopping"])
+            self._kept.write(is_last=is_last)

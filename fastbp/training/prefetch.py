@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.datasets import Dataset, place_of, take
+from ..data.datasets import Dataset, place_of, read_rows
 from ..engine import inputs
 from ..errors import DataError, FastbpError, InputError
 from ..kernels import structures as k
@@ -26,8 +26,8 @@ SEGMENT_ROWS = 8192  # two windows of each shard: what is read lies together
 MEMORY = 2**28  # bytes, by default
 
 
-class Source:
-    """A data set at the door: its rows in the form that kernels take."""
+class CheckedDataset:
+    """A data set whose rows are validated as they are read, and converted to the form that kernels take."""
 
     def __init__(self, net: MLP, dataset: Dataset, dtype: np.dtype) -> None:
         self.net, self.dataset, self.dtype = net, dataset, dtype
@@ -41,7 +41,7 @@ class Source:
         return [np.empty((n, *shape), kind) for shape, kind in self.kinds]
 
     def convert(self, start: int, parts: tuple[np.ndarray, ...]) -> list[np.ndarray]:
-        """x, y and perhaps sample_weight as the door lets them in; DataError that names the place."""
+        """x, y and perhaps sample_weight as validation lets them pass; DataError that names the place."""
         if not isinstance(parts, tuple | list) or len(parts) not in (2, 3):
             raise InputError(
                 f"read must return (x, y) or (x, y, sample_weight); {type(self.dataset).__name__} returned "
@@ -53,18 +53,18 @@ class Source:
             y = inputs.as_targets(y, self.net, len(x), self.dtype)
             weights = [inputs.as_numbers("sample_weight", w, self.dtype) for w in weight]
         except InputError as error:
-            raise DataError(f"{place_of(self.dataset, start)} and behind: {error}") from error
+            raise DataError(f"{place_of(self.dataset, start)} and the rows after it: {error}") from error
         if weights and not (weights[0].shape == (len(x),) and np.isfinite(weights[0]).all() and weights[0].min() >= 0):
             raise DataError(
-                f"{place_of(self.dataset, start)} and behind: sample_weight must be finite, not negative, shape "
-                f"({len(x)},); got shape {weights[0].shape}"
+                f"{place_of(self.dataset, start)} and the rows after it: sample_weight must be finite, not negative, "
+                f"shape ({len(x)},); got shape {weights[0].shape}"
             )
         return [x, y, *weights]
 
     def rows(self, numbers: np.ndarray) -> list[np.ndarray]:
         """Those rows, in memory."""
         out = self.buffers(len(numbers))
-        places = take(self.dataset, numbers, out, self.convert)
+        places = read_rows(self.dataset, numbers, out, self.convert)
         return [part[places] for part in out]
 
     def error(self, numbers: np.ndarray, parts: Sequence[np.ndarray]) -> DataError | None:
@@ -88,10 +88,14 @@ def _count(dataset: Dataset) -> int:
 
 
 class Prefetched(BatchSource):
-    """Rows of a data set, read ahead while steps are computed; `memory` bounds the bytes of what is read."""
+    """Rows of a data set, read ahead while steps are computed.
+
+    memory : the bytes that the whole training may take, own_bytes of them for parameters, state and kernels. The rest
+    decides how many batches a segment has, and no bit.
+    """
 
     def __init__(
-        self, rows: Source, *, batch_size: int, subset: np.ndarray | None, order: Any, seed: int, memory: int,
+        self, rows: CheckedDataset, *, batch_size: int, subset: np.ndarray | None, order: Any, seed: int, memory: int,
         own_bytes: int,
     ) -> None:  # fmt: skip
         self.source, self.all_rows, self.given, self.seed = rows, subset, order, seed
@@ -123,8 +127,8 @@ class Prefetched(BatchSource):
         """End the reading thread."""
         self._reader.shutdown(wait=True, cancel_futures=True)
 
-    def need(self, t: int, count: int) -> tuple[int, int]:
-        """Let the rows of step t's segment be there, and those of the next one be read."""
+    def wait_for_rows(self, t: int, count: int) -> tuple[int, int]:
+        """Return when the segment of step t is in memory; the thread then reads the next one."""
         if not self._first <= t < self._last:
             self._advance(t)
         return self._first - self._half * self.n_segment, min(count, self._last - t)
@@ -157,7 +161,7 @@ class Prefetched(BatchSource):
             rows[:] = np.arange(first, first + n)
         self._numbers[half] = rows = rows if self.all_rows is None else self.all_rows[rows]
         out, at = [buffer[:n] for buffer in self._halves[half]], half * len(self.order) // 2
-        self.order[at : at + n] = take(self.source.dataset, rows, out, self.source.convert) + at
+        self.order[at : at + n] = read_rows(self.source.dataset, rows, out, self.source.convert) + at
 
     def data_error(self, net: MLP, status: int) -> FastbpError:
         """The error that names the file and the row of what the kernels found."""

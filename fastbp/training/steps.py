@@ -27,7 +27,7 @@ from .batches import BatchSource
 
 SHARED_ROWS = 4096  # of a batch, from which on threads select them together
 SHARED_PARAMETERS = 30_000  # from which on they update them together
-_READING = 2**21  # bytes on their way from a file to their places
+_READING = 2**21  # bytes that were read from a file and are not yet copied to the buffers
 
 
 class Descent:
@@ -35,6 +35,10 @@ class Descent:
 
     source : where the rows of each batch come from. dropout : of the inputs and of each hidden layer, a share of the
     values in [0, 1). reduction : "mean" or "sum" of a batch's losses.
+    batches : the programs of a full batch and, if an epoch ends with one, of a shorter one. feed : the arrays that
+    kernels read; rows : the numbers of the batch's rows, which its first phase writes. training : the TRAINING of
+    `kernels.structures`, with the addresses of all this. is_stopped : asked every 50 ms, to leave a step before it has
+    an effect.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Descent:
         self.feed = source.data if self._order == k.WHOLE else source.buffers(self.batch_size, gathers_inputs)
         self.rows = np.empty(self.batch_size, np.int64)
         self._shuffle = np.empty(SHARDS * max(batch.schedule.n_workers for batch in self.batches), np.int64)
-        self.is_stopped: Callable[[], bool] | None = None  # asked every 50 ms, to leave a step before it has an effect
+        self.is_stopped: Callable[[], bool] | None = None
         self._kept: list[_Kept] = []
         self._goes_back = False
         self._trainings = k.records(k.TRAINING)
@@ -124,7 +128,7 @@ class Descent:
         """
         records, done = k.records(k.RECORD, count), 0
         while done < count:
-            self.training.first_prefetched, ready = self.source.need(first + done, count - done)
+            self.training.first_prefetched, ready = self.source.wait_for_rows(first + done, count - done)
             made = self._run(first + done, records[done : done + ready])
             done += made
             if made < ready:

@@ -290,7 +290,7 @@ def test_a_signal_saves_what_there_is(number, code, word, capsys, monkeypatch):
         if run.step == 8:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(progress.Silence, "step", interrupt)
+    monkeypatch.setattr(progress.Display, "step", interrupt)
     assert main(["train", *SMALL, "--quiet"]) == code
     assert capsys.readouterr().err == (
         f"fastbp: {word} at step 8 of 30: config.toml, history.csv, model.npz, 1 picture of the boundary "

@@ -29,7 +29,7 @@ def run(folder, *options):
 
 @pytest.mark.parametrize("row", [0, 7, 59])
 def test_the_graph_is_that_of_the_row(flowers, row, capsys):
-    """Inputs, standardised, and label of that row; the gradient of the model there."""
+    """Inputs, standardized, and label of that row; the gradient of the model there."""
     out = flowers / f"graph{row}.json"
     assert run(flowers, "--data", str(flowers / "flowers.csv"), "--row", str(row), "--out", str(out)) == 0
     net, params, meta = fastbp.load(flowers / "run/model.npz")
@@ -41,7 +41,7 @@ def test_the_graph_is_that_of_the_row(flowers, row, capsys):
     np.testing.assert_allclose(nodes["W2"]["grad"], gradient.weights[1], rtol=1e-10, atol=1e-16)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{flowers / 'run/model.npz'} on {flowers / 'flowers.csv'}, line {row + 2}: species = {cells[2]}"
-    assert lines[1:3] == ["x is standardised, (value - mean) / scale of the training rows", ""]
+    assert lines[1:3] == ["x is standardized, (value - mean) / scale of the training rows", ""]
     assert [line.split()[0] for line in lines[5:20]] == list(nodes)
 
 
@@ -86,7 +86,7 @@ def test_a_model_of_the_spirals_needs_no_file(spirals, row, capsys):
 
 
 def test_units_of_a_regression(tmp_path, capsys):
-    """The target as it stands in the file; that it is standardised is said."""
+    """The target as it stands in the file; that it is standardized is said."""
     rows = [f"{a:.3f},{3 * a:.3f}" for a in np.random.default_rng(0).standard_normal(60)]
     (tmp_path / "houses.csv").write_text("\n".join(["size,price", *rows]) + "\n")
     data = ("--data", str(tmp_path / "houses.csv"))
@@ -95,7 +95,7 @@ def test_units_of_a_regression(tmp_path, capsys):
     assert run(tmp_path, *data, "--row", "2") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(f"houses.csv, line 4: price = {rows[2].split(',')[1]}")
-    assert lines[1] == "x and y are standardised, (value - mean) / scale of the training rows"
+    assert lines[1] == "x and y are standardized, (value - mean) / scale of the training rows"
 
 
 def with_bad_rows(folder, ending, bad_rows=(0, 5)):
@@ -167,7 +167,7 @@ def test_the_spirals_have_a_million_points(spirals, row, capsys):
     (["--data", "flowers.csv", "--row", "60"], "flowers.csv: --row must be one of the 60 rows, 0 to 59; got 60"),
     (["--out", "graph.jpg"], "--out must end in .png, .svg, .pdf, .dot, .json, .tex; got graph.jpg"),
     (["--data", "flowers.csv", "--explain", "W9"], "the graph has no node 'W9'; its nodes are x, W1, b1, z1, h1, W2"),
-    (["--data", "flowers.csv", "--target", "colour"], "flowers.csv: missing the target 'colour'"),
+    (["--data", "flowers.csv", "--target", "color"], "flowers.csv: missing the target 'color'"),
 ])  # fmt: skip
 def test_what_is_wrong_is_said(flowers, options, message, monkeypatch, capsys):
     """In one line, with exit code 2, and nothing written."""

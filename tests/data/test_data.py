@@ -1,4 +1,4 @@
-"""Spirals, labels, standardisation and splits."""
+"""Spirals, labels, standardization and splits."""
 
 import re
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastbp import data
+from fastbp.data.splitting import n_held_out
 from fastbp.data.tables import Places, Table
 from fastbp.errors import DataError, InputError, ModelError
 from fastbp.training.arguments import split_rows
@@ -145,14 +146,14 @@ def test_refused_labels_name_the_row(case):
     assert str(caught.value) == message
 
 
-# -- standardisation -----------------------------------------------------------------------------------
+# -- standardization -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_standardised_columns_have_mean_0_and_deviation_1(dtype):
+def test_standardized_columns_have_mean_0_and_deviation_1(dtype):
     """Each column of the data it was fitted on gets mean 0 and deviation 1, whatever its scale."""
     x = np.random.default_rng(0).normal([3, -1e6, 1e-9], [2, 10, 1e-10], (500, 3))
-    z = data.Standardise.fit(x).apply(x, dtype)
+    z = data.Standardize.fit(x).apply(x, dtype)
     assert z.dtype == dtype
     np.testing.assert_allclose(z.mean(axis=0, dtype=np.float64), 0, atol=1e-6)
     np.testing.assert_allclose(z.std(axis=0, dtype=np.float64), 1, rtol=1e-6)
@@ -162,9 +163,9 @@ def test_constant_columns_become_zero_and_are_not_blown_up():
     """A constant gets scale 1, also where rounding gives it a tiny deviation; later values keep their distance."""
     x = np.full((1001, 2), [0.1, 5.0])
     assert x[:, 0].std() > 0
-    standardise = data.Standardise.fit(x)
-    np.testing.assert_array_equal(standardise.scale, [1, 1])
-    np.testing.assert_allclose(standardise.apply(np.array([[0.1, 6.0]]), np.float64), [[0, 1]], atol=1e-12)
+    standardize = data.Standardize.fit(x)
+    np.testing.assert_array_equal(standardize.scale, [1, 1])
+    np.testing.assert_allclose(standardize.apply(np.array([[0.1, 6.0]]), np.float64), [[0, 1]], atol=1e-12)
 
 
 ROUNDED = np.array([0.3, 0.30000000000000004] * 2)
@@ -187,10 +188,10 @@ def test_what_is_constant_up_to_rounding_has_scale_1(case):
     """The scale is 1 for a constant, the standard deviation for all else; in whole and in blocks, of any size."""
     column, is_constant = CONSTANT[case]
     x = column[:, None]
-    whole = data.Standardise.fit(x)
+    whole = data.Standardize.fit(x)
     np.testing.assert_allclose(whole.scale, 1.0 if is_constant else x.std(), rtol=1e-3)
     for size in (7, 8192):
-        blocks = data.Standardise.fit_blocks(x[start : start + size] for start in range(0, min(len(x), 50_000), size))
+        blocks = data.Standardize.fit_blocks(x[start : start + size] for start in range(0, min(len(x), 50_000), size))
         if len(x) <= 50_000:
             np.testing.assert_array_equal(blocks.scale, whole.scale)
     if is_constant:
@@ -199,8 +200,8 @@ def test_what_is_constant_up_to_rounding_has_scale_1(case):
 
 def test_a_value_beside_a_constant_is_not_blown_up():
     """After 0.3 and 0.1 + 0.2 in training, 0.301 is 0.001 away."""
-    standardise = data.Standardise.fit(ROUNDED[:, None])
-    np.testing.assert_allclose(standardise.apply(np.array([[0.301]]), np.float64), 0.001, rtol=1e-9)
+    standardize = data.Standardize.fit(ROUNDED[:, None])
+    np.testing.assert_allclose(standardize.apply(np.array([[0.301]]), np.float64), 0.001, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -213,18 +214,18 @@ def test_constants_are_those_of_scikit_learn(seed):
     x = mean + deviation * rng.choice([-1.0, 1.0], (n, 40))
     wanted = StandardScaler().fit(x).scale_ == 1
     assert 0 < wanted.sum() < 40
-    np.testing.assert_array_equal(data.Standardise.fit(x).scale == 1, wanted)
+    np.testing.assert_array_equal(data.Standardize.fit(x).scale == 1, wanted)
 
 
-def test_standardise_refuses_what_it_cannot_scale():
+def test_standardize_refuses_what_it_cannot_scale():
     """A deviation beyond float64, and data of another width, are refused by name."""
     with pytest.raises(DataError) as caught:
-        data.Standardise.fit(np.array([[0, 1e200], [1, -1e200]]))
+        data.Standardize.fit(np.array([[0, 1e200], [1, -1e200]]))
     assert str(caught.value) == (
         "features must have a finite standard deviation; column 1 has values up to 1e+200. Rescale it"
     )
     with pytest.raises(ModelError, match=re.escape("for 2 features; got x of shape (3, 5)")):
-        data.Standardise.fit(np.eye(2)).apply(np.ones((3, 5)), np.float64)
+        data.Standardize.fit(np.eye(2)).apply(np.ones((3, 5)), np.float64)
 
 
 # -- splitting -----------------------------------------------------------------------------------------
@@ -266,7 +267,7 @@ def test_a_split_holds_out_its_share_to_a_row(counts, fraction):
     n = sum(counts)
     codes = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     wanted = max(1, round(fraction * n))
-    assert data.n_held_out(n, fraction) == wanted
+    assert n_held_out(n, fraction) == wanted
     train, test = split_rows(codes, n, fraction, seed=3)
     assert (len(train), len(test)) == (n - wanted, wanted)
     _, test = data.split(n, fraction, 0, codes)

@@ -217,7 +217,7 @@ def test_other_mistakes_are_told(tmp_path):
         Npy(*saved(tmp_path, x=x, y=y[:9]))
     with pytest.raises(InputError, match="metrics of a data set need validation data"):
         fastbp.train(NET, params, Own(x, y), epochs=1, metrics=["accuracy"])
-    with pytest.raises(DataError, match=r"row 0 of Own and behind: x must have shape \(N, 20\)"):
+    with pytest.raises(DataError, match=r"row 0 of Own and the rows after it: x must have shape \(N, 20\)"):
         fastbp.train(NET, params, Own(x[:, :3], y), epochs=1)
     with pytest.raises(InputError, match="Joined needs at least one data set; got none"):
         Joined([])
@@ -258,16 +258,16 @@ def test_rows_without_an_end_are_refused():
 # -- statistics ------------------------------------------------------------------------------------------
 
 
-def test_standardisation_is_the_same_for_any_blocks():
+def test_standardization_is_the_same_for_any_blocks():
     """One pass over blocks of any sizes gives every bit of one pass over the whole; and it is right."""
     x = RNG.standard_normal((20_011, 5)) * [1, 1e-3, 1e6, 1, 0] + [0, 5, 1e8, -1e3, 0.1]
-    whole = data.Standardise.fit(x)
+    whole = data.Standardize.fit(x)
     for sizes in ((1,), (4096,), (7, 5000), (20_011,), (4095, 1, 8192)):
         blocks, start, i = [], 0, 0
         while start < len(x):
             blocks.append(x[start : start + sizes[i % len(sizes)]])
             start, i = start + sizes[i % len(sizes)], i + 1
-        other = data.Standardise.fit_blocks(blocks)
+        other = data.Standardize.fit_blocks(blocks)
         np.testing.assert_array_equal(other.mean, whole.mean)
         np.testing.assert_array_equal(other.scale, whole.scale)
     np.testing.assert_allclose(whole.mean, x.mean(axis=0), rtol=1e-11)

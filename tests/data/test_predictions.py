@@ -8,7 +8,7 @@ import pytest
 
 import fastbp
 from fastbp.cli.main import main
-from fastbp.data.csv_files import Predictions
+from fastbp.data.predictions import Predictions
 from fastbp.model.network import MLP
 
 N = 33_000  # more than two blocks

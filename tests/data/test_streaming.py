@@ -52,7 +52,7 @@ def write_csv(path, x, kinds):
 
 @pytest.mark.parametrize("form", ["csv", "npy", "npz", "parquet", "folder"])
 def test_a_memory_limit_changes_no_bit(form, capsys):
-    """Model and standardisation are those of a run in memory; predictions are streamed and scored."""
+    """Model and standardization are those of a run in memory; predictions are streamed and scored."""
     target = write_table(form)
     for out, options in (("a", ()), ("b", ("--memory-limit", "5MB"))):
         assert main(["train", "--data", f"t.{form}", *FAST, "--out", out, "--validation", "0.2", *options]) == 0
@@ -166,7 +166,7 @@ def test_a_run_goes_on_from_the_command_line(monkeypatch, capsys):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastbp.cli.progress.Silence.step", interrupt)
+        patch.setattr("fastbp.cli.progress.Display.step", interrupt)
         assert main([*command, "--checkpoint", "kept", "--resume"]) == 130
     assert main([*command, "--checkpoint", "kept", "--resume"]) == 0
     np.testing.assert_array_equal(*(fastbp.load(f"{run}/model.npz")[1].vector for run in ("whole", "fastbp-run")))

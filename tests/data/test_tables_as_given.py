@@ -360,12 +360,11 @@ def test_a_data_set_on_the_disk_names_the_places_of_its_rows(workdir):
     second = np.array([(5, 1), (6, 0)], [("a", "f8"), ("y", "f8")])
     path = write({"p0.csv": "a,y\n1,0.5\n2,\n3,inf\n4,1\n", "p1.npy": second})
     halves = np.array([0, 2]), np.array([1, 3])
-    parts = streaming.stream(
-        path, None, workdir / "scratch", np.float64, BadRows(skip=True),
-        lambda table: "squared_error", lambda table, loss: halves,
-    )  # fmt: skip
-    assert [parts.train.where(i) for i in range(2)] == ["t/p0.csv, line 2", "t/p1.npy, row 0"]
-    assert [parts.held_out.where(i) for i in range(2)] == ["t/p0.csv, line 5", "t/p1.npy, row 1"]
+    with streaming.SpilledTable(path, None, workdir / "scratch", BadRows(skip=True)) as spilled:
+        task = data.Task.fit(spilled.table, "squared_error", halves[0], inputs=spilled.scales(halves[0]))
+        train, held_out = spilled.encode(task, halves, np.float64)
+    assert [train.where(i) for i in range(2)] == ["t/p0.csv, line 2", "t/p1.npy, row 0"]
+    assert [held_out.where(i) for i in range(2)] == ["t/p0.csv, line 5", "t/p1.npy, row 1"]
 
 
 @pytest.mark.parametrize(("path", "folder"), [("t/nowhere.csv", "scratch"), ("t/p0.csv", "no folder"), ("none", ".")])

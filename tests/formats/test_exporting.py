@@ -131,7 +131,7 @@ TASKS = {
 @pytest.mark.parametrize("form", ["onnx", "py"])
 @pytest.mark.parametrize("case", TASKS)
 def test_a_task_of_another_kind_is_refused(case, form, tmp_path):
-    """A graph or a program with a wrong standardisation would be wrong in silence; no file appears."""
+    """A graph or a program with a wrong standardization would be wrong in silence; no file appears."""
     net, params, task, _ = make_task("three classes")
     with pytest.raises(
         InputError, match=r"^meta\['task'\] must be that of a model by `fastbp train`: .* for 3-8-3 tanh"

@@ -240,7 +240,7 @@ OTHER_WORDS = {
     ("formulas.py", "exp"): "a word of formulas, in LaTeX",
     ("formulas.py", "sigmoid"): "a word of formulas, in LaTeX",
     ("formulas.py", "tanh"): "a word of formulas, in LaTeX",
-    ("loop.py", "identity"): "what tells one training from another",
+    ("resuming.py", "identity"): "what tells one training from another",
 }
 CHOICES = ("activation", "loss", "default")
 

@@ -11,7 +11,7 @@ from scipy import sparse
 import fastbp
 from fastbp import plot
 from fastbp.cli.main import main
-from fastbp.data import Standardise
+from fastbp.data import Standardize
 from fastbp.errors import InputError
 
 NET = fastbp.MLP((2, 6, 1), bias=False)
@@ -96,12 +96,12 @@ def test_legends_hide_nothing(net, tmp_path, monkeypatch):
     assert figures
 
 
-@pytest.mark.parametrize("standardise", [None, Standardise.fit(X)], ids=["as it is", "standardised"])
-def test_sparse_data_give_the_film_of_the_array(standardise, tmp_path):
+@pytest.mark.parametrize("standardize", [None, Standardize.fit(X)], ids=["as it is", "standardized"])
+def test_sparse_data_give_the_film_of_the_array(standardize, tmp_path):
     """Bit for bit."""
     paths = [tmp_path / name for name in ("sparse.gif", "dense.gif")]
     for x, path in zip((sparse.csr_matrix(X), X), paths, strict=True):
-        plot.animate(NET, RESULT, x, Y, path=path, standardise=standardise)
+        plot.animate(NET, RESULT, x, Y, path=path, standardize=standardize)
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 

@@ -16,7 +16,7 @@ from scipy import sparse
 import fastbp
 from fastbp import callbacks
 from fastbp.cli.main import main
-from fastbp.data import Standardise
+from fastbp.data import Standardize
 from fastbp.errors import DivergenceError, InputError
 from fastbp.plot import live
 
@@ -200,13 +200,13 @@ def test_networks_of_every_kind(net, x, y, watch):
 
 
 def test_the_grid_is_in_the_units_of_the_data(watch):
-    """Standardised on its way to the network."""
-    standardise = Standardise(np.array([3.0, -1.0]), np.array([0.5, 2.0]))
-    view = watch(X, Y, standardise=standardise)
-    inputs = standardise.apply(X, np.float32)
+    """Standardized on its way to the network."""
+    standardize = Standardize(np.array([3.0, -1.0]), np.array([0.5, 2.0]))
+    view = watch(X, Y, standardize=standardize)
+    inputs = standardize.apply(X, np.float32)
     params = fastbp.train(NET, NET.init(0), inputs, Y, steps=3, callbacks=[view]).params
     grid = json.loads(fetched(view, "state"))["boundary"]
-    wanted = 255 * NET.forward(params, standardise.apply(np.array([grid["low"]]), np.float32))[0, 0]
+    wanted = 255 * NET.forward(params, standardize.apply(np.array([grid["low"]]), np.float32))[0, 0]
     assert abs(base64.b64decode(grid["answers"])[0] - wanted) <= 0.51
 
 

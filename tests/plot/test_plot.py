@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from scipy import sparse
 
 from fastbp import plot
-from fastbp.data import Standardise, spirals
+from fastbp.data import Standardize, spirals
 from fastbp.errors import InputError
 from fastbp.model.network import MLP
 from fastbp.plot import boundary, style
@@ -64,7 +64,7 @@ def test_a_boundary_picture_has_all_its_parts(name):
 
 @pytest.mark.parametrize("name", ["one output", "two outputs"])
 def test_two_classes_are_shaded_by_probability(name):
-    """The shading is the probability of the second class at its point, and a colour bar names it."""
+    """The shading is the probability of the second class at its point, and a color bar names it."""
     net = NETWORKS[name]
     ax = draw(net, classes=["cat", "dog"])
     (image,) = ax.images
@@ -81,19 +81,19 @@ def test_two_classes_are_shaded_by_probability(name):
 
 
 def test_the_boundary_lies_where_the_probability_is_half():
-    """Along the line, in the units of x, the standardised network answers 1/2."""
+    """Along the line, in the units of x, the standardized network answers 1/2."""
     net = NETWORKS["one output"]
-    params, standardise = net.init(1, scheme="lecture"), Standardise(np.array([0.0, 10.0]), np.array([2.0, 50.0]))
-    ax = draw(net, standardise=standardise)
+    params, standardize = net.init(1, scheme="lecture"), Standardize(np.array([0.0, 10.0]), np.array([2.0, 50.0]))
+    ax = draw(net, standardize=standardize)
     vertices = np.concatenate([path.vertices for path in lines_in(ax)])
-    p = net.forward(params, standardise.apply(vertices, np.float32))
+    p = net.forward(params, standardize.apply(vertices, np.float32))
     assert len(vertices) > 50
     np.testing.assert_allclose(p, 0.5, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["three classes", "twelve classes"])
 def test_regions_belong_to_the_class_that_wins(name):
-    """The colour of a point is that of the class that wins there."""
+    """The color of a point is that of the class that wins there."""
     net = NETWORKS[name]
     ax = draw(net)
     (image,) = ax.images
@@ -102,10 +102,10 @@ def test_regions_belong_to_the_class_that_wins(name):
     n = len(shown)
     grid = np.stack(np.meshgrid(np.linspace(left, right, n), np.linspace(low, high, n)), axis=-1).reshape(-1, 2)
     winners = net.predict(net.init(1, scheme="lecture"), grid)
-    colours = {code: np.unique(shown.reshape(-1, 3)[winners == code], axis=0) for code in np.unique(winners)}
-    assert len(colours) > 1
-    for code, found in colours.items():
-        wanted = 0.3 * np.array(to_rgb(style.COLOURS[code % 8])) + 0.7
+    colors = {code: np.unique(shown.reshape(-1, 3)[winners == code], axis=0) for code in np.unique(winners)}
+    assert len(colors) > 1
+    for code, found in colors.items():
+        wanted = 0.3 * np.array(to_rgb(style.COLORS[code % 8])) + 0.7
         assert np.abs(found - wanted).max(axis=1).min() < 1e-6
         assert (np.abs(shown.reshape(-1, 3)[winners == code] - wanted).max(axis=1) < 1e-6).mean() > 0.99
 
@@ -130,7 +130,7 @@ def test_a_plane_without_boundary_says_so():
 
 
 def test_large_data_are_drawn_as_density():
-    """No dots: cells in the colour of the class that has most points there, where there are any; all are counted."""
+    """No dots: cells in the color of the class that has most points there, where there are any; all are counted."""
     net = NETWORKS["one output"]
     x, _ = spirals(50_000)
     y = (np.arange(50_000) % 10 == 0).astype(int)
@@ -176,7 +176,7 @@ def test_planes_of_more_features(plane):
     x, y = rng.standard_normal((200, 4)) * [1, 2, 3, 4] + 5, rng.integers(0, 3, 200)
     x[:, 3] += x[:, 2]
     params = MANY.init(1, scheme="lecture")
-    ax = plot.decision_boundary(MANY, params, x, y, plane=plane, names=list("abcd"), standardise=Standardise.fit(x))
+    ax = plot.decision_boundary(MANY, params, x, y, plane=plane, names=list("abcd"), standardize=Standardize.fit(x))
     points = np.concatenate([np.asarray(points.get_offsets()) for points in scatters_in(ax)])
     u = (x - x.mean(axis=0)) / x.std(axis=0)
     if plane == "pca":
@@ -197,8 +197,8 @@ def test_planes_of_more_features(plane):
     else:
         point = x.mean(axis=0)[None].copy()
         point[0, list(plane)] = first, second
-    winner = MANY.predict(params, Standardise.fit(x).apply(point, np.float32))[0]
-    np.testing.assert_allclose(image.get_array()[300, 50], 0.3 * np.array(to_rgb(style.COLOURS[winner])) + 0.7)
+    winner = MANY.predict(params, Standardize.fit(x).apply(point, np.float32))[0]
+    np.testing.assert_allclose(image.get_array()[300, 50], 0.3 * np.array(to_rgb(style.COLORS[winner])) + 0.7)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_plane_that_is_none_is_refused(plane):
 
 
 def test_the_legend_names_the_classes_and_markers_tell_them_apart():
-    """A legend entry for each class, each with a marker and a colour of its own; none for more than ten."""
+    """A legend entry for each class, each with a marker and a color of its own; none for more than ten."""
     ax = draw(NETWORKS["three classes"], classes=["a", "b", "c"])
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (100)", "b (100)", "c (100)"]
     points = scatters_in(ax)
@@ -220,9 +220,9 @@ def test_the_legend_names_the_classes_and_markers_tell_them_apart():
     assert draw(NETWORKS["twelve classes"]).get_legend() is None
 
 
-def test_classes_that_share_a_colour_differ_in_their_marker():
+def test_classes_that_share_a_color_differ_in_their_marker():
     """As many pairs of both as there are."""
-    assert len({(style.COLOURS[code % 8], style.marker(code)) for code in range(64)}) == 64
+    assert len({(style.COLORS[code % 8], style.marker(code)) for code in range(64)}) == 64
 
 
 LONG = [f"a name of class {i:02d} that is far too long" for i in range(10)]

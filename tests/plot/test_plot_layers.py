@@ -64,8 +64,8 @@ def test_the_graph_shows_every_node_value_and_gradient():
                 wanted = "" if numbers is None else graph_text.summary(numbers, 3)
                 assert (wanted if len(wanted) <= 21 else graph_text.summary(numbers, 2)) in [*texts, ""]
             assert any(text.split("\n")[-1] == graph_text.shape_of(node) for text in texts)
-    centres = [patch.center for patch in ax.patches if isinstance(patch, Circle)]
-    assert min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for i, a in enumerate(centres) for b in centres[:i]) > 0.6
+    centers = [patch.center for patch in ax.patches if isinstance(patch, Circle)]
+    assert min(abs(a[0] - b[0]) + abs(a[1] - b[1]) for i, a in enumerate(centers) for b in centers[:i]) > 0.6
 
 
 @pytest.mark.parametrize(("numbers", "text"), [

@@ -1,4 +1,4 @@
-"""What all pictures have in common: text as it is given, room in small Axes, and colours for light and dark."""
+"""What all pictures have in common: text as it is given, room in small Axes, and colors for light and dark."""
 
 import numpy as np
 import pytest
@@ -127,9 +127,9 @@ def test_a_name_stands_deep_in_its_region(rows, wanted):
     assert boundary._deepest(inside) == wanted
 
 
-def luminance(colour):
+def luminance(color):
     """Relative luminance and contrast as in the Web Content Accessibility Guidelines 2.2."""
-    c = np.array(to_rgb(colour))
+    c = np.array(to_rgb(color))
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
 
@@ -141,20 +141,20 @@ def test_lines_and_text_are_seen_on_black(name):
     with context("dark_background"):
         ax = PICTURES[name]()
         axes = ax.figure.axes
-        colours = [artist.get_color() for each in axes for artist in (*each.lines, *each.texts)]
-        colours += [patch.get_edgecolor() for patch in ax.patches if name != "calibration"]
-    assert colours
-    assert min((luminance(colour) + 0.05) / (luminance("black") + 0.05) for colour in colours) >= 5
+        colors = [artist.get_color() for each in axes for artist in (*each.lines, *each.texts)]
+        colors += [patch.get_edgecolor() for patch in ax.patches if name != "calibration"]
+    assert colors
+    assert min((luminance(color) + 0.05) / (luminance("black") + 0.05) for color in colors) >= 5
     assert style.blue() == style.BLUE
 
 
-@pytest.mark.parametrize(("background", "colour"), [
+@pytest.mark.parametrize(("background", "color"), [
     ("white", style.BLUE), ("#EAEAF2", style.BLUE), ("black", style.SKY), ("0.2", style.SKY), ("none", style.BLUE),
 ])  # fmt: skip
-def test_blue_is_light_on_a_dark_background(background, colour):
-    """And so are seven lines, all of different colours."""
+def test_blue_is_light_on_a_dark_background(background, color):
+    """And so are seven lines, all of different colors."""
     with context({"axes.facecolor": background}):
-        assert style.blue() == colour
+        assert style.blue() == color
         looks = style.line_styles(7)
-    assert same_color(looks[0]["color"], colour)
+    assert same_color(looks[0]["color"], color)
     assert len({look["color"] for look in looks}) == 7

@@ -10,8 +10,9 @@ import pytest
 import fastbp
 from fastbp import metrics
 from fastbp.cli.main import main
-from fastbp.data import Standardise
+from fastbp.data import Standardize
 from fastbp.data.task import Task
+from fastbp.errors import InputError
 from fastbp.model.network import MLP
 
 RNG = np.random.default_rng(0)
@@ -57,7 +58,7 @@ def test_r2_of_two_outputs_is_the_mean_of_theirs():
 def test_a_task_scores_as_the_metrics_do(scale):
     """R^2 does not depend on units; RMSE is in the units of the target."""
     y, y_pred = Y[:, :2], NOISY[:, :2]
-    task = Task(("a",), "y", Standardise(np.zeros(1), np.ones(1)), None, Standardise(np.zeros(2), np.array(scale)))
+    task = Task(("a",), "y", Standardize(np.zeros(1), np.ones(1)), None, Standardize(np.zeros(2), np.array(scale)))
     scores = task.score(y_pred, y)
     assert scores["r2"] == metrics.r2(y, y_pred)
     assert scores["rmse"] == metrics.rmse(y * scale, y_pred * scale)
@@ -95,3 +96,22 @@ def test_the_command_line_says_that_r2_needs_two_rows(tmp_path, monkeypatch, cap
     assert main(["predict", "--model", "fastbp-run/model.npz", *options]) == 0
     out = capsys.readouterr().out
     assert "r2 needs two rows, rmse" in out
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_metrics_take_lists(name):
+    """As arrays of the same numbers; numbers for each row may stand in a column."""
+    y, y_pred = [0, 1, 1, 0, 1, 1], [0, 1, 0, 0, 1, 1]
+    metric = getattr(metrics, name)
+    wanted = metric(np.array(y), np.array(y_pred))
+    assert metric(y, y_pred) == metric(np.array(y), np.array(y_pred)[:, None]) == wanted
+    assert wanted not in (0, 1)
+
+
+@pytest.mark.parametrize("name", metrics.__all__)
+def test_metrics_refuse_shapes_that_do_not_agree(name):
+    """Both shapes are named; nothing is repeated to fit."""
+    with pytest.raises(InputError) as caught:
+        getattr(metrics, name)([0, 1, 1, 0], [0, 1, 0])
+    assert "(4,)" in str(caught.value)
+    assert "(3,)" in str(caught.value)
