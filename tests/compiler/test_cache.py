@@ -343,6 +343,7 @@ print(_jit.n_compilations(), sum(_jit.signatures_compiled().values()))
 """
 
 
+@pytest.mark.smoke
 def test_processes_share_the_cache(folder):
     """Two processes that compile at once leave one good file per function; the next compiles nothing."""
     for _ in range(5):  # until neither was so late that it found the other's files

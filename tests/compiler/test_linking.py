@@ -82,6 +82,7 @@ def linked():
     return digests
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("hook", ["base._optimize_functions", "base._get_module_for_linking", "passes.IRLegalization"])
 def test_a_missing_hook_is_one_warning_and_the_same_bits(hook, linked):
     """The warning names the hook, and the version that has it."""
