@@ -1,5 +1,6 @@
 """Python in a process of its own: for what only a fresh process shows."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -9,13 +10,17 @@ import pytest
 
 _TESTS = Path(__file__).parent
 
+# Where `pip install tbb` puts its library, and where the loader does not look by itself.
+_LIBRARIES = str(Path(sys.prefix) / "lib")
+
 
 def start(source, **environment):
     """A process that runs `source` with warnings as errors; `fastbp` and the tests' modules can be imported."""
     path = os.pathsep.join([str(_TESTS.parent), str(_TESTS)])
+    libraries = os.pathsep.join(filter(None, [os.environ.get("LD_LIBRARY_PATH"), _LIBRARIES]))
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", source],
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": libraries, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,7 +42,14 @@ def run(source, timeout=60, **environment):
     return finish(start(source, **environment), timeout)
 
 
+@functools.cache
+def _can_load(module):
+    with start(f"import {module}") as process:
+        process.communicate()
+    return process.returncode == 0
+
+
 def need_layer(name):
-    """Skips the test if Numba's threading layer of that name cannot be loaded; `workqueue` is always there."""
-    if name != "workqueue":
-        pytest.importorskip(f"numba.np.ufunc.{name}pool", reason=f"{name} is not installed", exc_type=ImportError)
+    """Skips the test if a process cannot load Numba's threading layer of that name; `workqueue` is always there."""
+    if name != "workqueue" and not _can_load(f"numba.np.ufunc.{name}pool"):
+        pytest.skip(f"{name} is not installed")

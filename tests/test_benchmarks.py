@@ -10,6 +10,7 @@ import pytest
 from benchmarks import cases, history, peers, report, results, targets, training
 from benchmarks.results import Results
 from benchmarks.targets import PEAK, Target
+from tests.says import assert_says
 
 CASE = cases.Case(cases.LECTURE_NET, 1_000, "float32")
 RUN = {
@@ -322,8 +323,7 @@ def test_a_missing_page_is_refused(tmp_path):
     """Without a page the report names it and says how to see the tables."""
     with pytest.raises(SystemExit) as error:
         report.main([], tmp_path, tmp_path)
-    assert "benchmarks/RESULTS.md does not exist" in str(error.value)
-    assert "--stdout" in str(error.value)
+    assert_says(error, "benchmarks/RESULTS.md does not exist", "--stdout")
 
 
 def test_the_tables_of_the_pages_are_those_of_the_results():

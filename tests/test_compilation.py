@@ -38,6 +38,7 @@ def test_a_second_call_compiles_nothing():
     assert (jit.n_compilations(), jit.signatures_compiled()) == before
 
 
+@pytest.mark.smoke
 def test_each_entry_has_one_signature():
     """However often it was called."""
     from fastbp.kernels.program import executor

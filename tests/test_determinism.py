@@ -108,6 +108,7 @@ print("ok")
 """
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("layer", ["omp", "workqueue", "tbb"])
 def test_python_threads_and_forked_children_get_the_same_bits(layer):
     """No abort, no hang, no other bits, whatever the threading layer."""

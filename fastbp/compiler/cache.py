@@ -167,14 +167,14 @@ def _refuse_foreign(status: os.stat_result, path: Path) -> None:
 
 
 def _sweep(root: Path) -> None:
-    """Keep the MAX_FILES used last; remove what interrupted writers left behind."""
+    """Keep the MAX_FILES used last; remove what interrupted writers left."""
     ages = {}
     for path in root.iterdir():
         with contextlib.suppress(FileNotFoundError):  # other processes rename and sweep too
             ages[path] = path.stat().st_mtime
     newest_first = sorted((path for path in ages if path.suffix == SUFFIX), key=ages.get, reverse=True)
-    left_behind = [p for p in ages if p.suffix == TEMPORARY_SUFFIX and ages[p] < time.time() - STALE_SECONDS]
-    for path in newest_first[MAX_FILES:] + left_behind:
+    abandoned = [p for p in ages if p.suffix == TEMPORARY_SUFFIX and ages[p] < time.time() - STALE_SECONDS]
+    for path in newest_first[MAX_FILES:] + abandoned:
         path.unlink(missing_ok=True)
 
 

@@ -6,6 +6,9 @@
     entry        a compiled function that Python calls, with one signature, compiled or loaded on its first call
 
 With NUMBA_DISABLE_JIT=1 all of them are plain Python (an intrinsic is its NumPy twin), whose lines coverage sees.
+
+For readers new to Numba: `njit` makes a dispatcher from a Python function. A dispatcher compiles the function for a
+signature, which is the types of its arguments, and keeps the result. Each option given to one has its reason below.
 """
 
 from __future__ import annotations
@@ -57,11 +60,16 @@ _OPTIONS = {
     # Other Python threads run while a kernel does.
     "nogil": True,
     # fastmath stays off: it would let the compiler reorder sums (other bits in other tiles) and drop tests for nan.
-    # boundscheck stays at its default, off: the door has checked every shape. NUMBA_BOUNDSCHECK=1 finds a wrong index.
+    # boundscheck stays off, its default: validation has checked every shape. NUMBA_BOUNDSCHECK=1 finds a wrong index.
 }
 
-# Python calls entries only; a wrapper for each inner function would cost compile time.
-_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": linking.InnerCompiler}
+_INNER = {
+    # Python calls entries only; a wrapper for each inner function would cost compile time.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    # No machine code: an inner function is optimised as a part of the entries that call it, once in each.
+    "pipeline_class": linking.InnerCompiler,
+}
 
 _dispatchers: list[Any] = []
 
@@ -116,11 +124,12 @@ class Entry:
         self._signature = signature
         self._call = function
         if COMPILED:
+            # Parallel code needs the passes of Numba's own compiler, which finds the loops to share out.
             options = {} if parallel else {"pipeline_class": linking.WholeCompiler}
+            # Other entries call by address what the C wrapper starts.
             self._dispatcher = _dispatcher(function, parallel=parallel, no_cfunc_wrapper=not by_address, **options)
             self._call = self._first_call
-            if cached:
-                self._dispatcher._cache = _DiskCache(self._dispatcher)
+            self._disk_cache = _DiskCache(self._dispatcher) if cached else None
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
@@ -135,8 +144,12 @@ class Entry:
         with threads.locks.compiling:
             # There already: compiled by another Python thread, or a warning about the cache was turned into an error.
             if not self._dispatcher.signatures:
+                if self._disk_cache:
+                    self._disk_cache.install(self._dispatcher)
                 with _without_garbage_collection():
                     self._dispatcher.compile(self._signature)
+                if self._disk_cache:
+                    self._disk_cache.check_use()
             # Arguments of other types are a mistake of ours: an error, not a second signature in silence.
             self._dispatcher.disable_compile()
             self._call = self._dispatcher
@@ -233,16 +246,31 @@ _NEUTRAL_SETTINGS = {
 
 
 class _DiskCache:
-    """What a dispatcher asks before it compiles and tells afterwards; `_cache` keeps the bytes, and judges them.
+    """Where a dispatcher looks before it compiles, and what it hands its result to; `cache` reads and writes the files.
 
-    It uses what is private to Numba: `dispatcher._cache`, `_reduce`, `_rebuild` and `dumps`, tested with 0.68.1. Where
-    asking or telling fails there is one warning, and kernels are compiled in every process.
+    This uses what is private to Numba: `dispatcher._cache` with the two methods below, `CompileResult._reduce` and
+    `_rebuild`, `serialize.dumps`, and a few attributes of a result. Where one is missing, or Numba no longer uses
+    `dispatcher._cache`, there is one warning, and kernels are compiled in every process.
     """
 
     def __init__(self, dispatcher: Any):
         self._function, self._options = dispatcher.py_func, dispatcher.targetoptions
+        self._was_used = False
+
+    def install(self, dispatcher: Any) -> None:
+        """Put this in the place of Numba's own cache, which is off."""
+        with cache.guarded():
+            if cache.folder() is not None:
+                dispatcher._cache = self
+
+    def check_use(self) -> None:
+        """Called after `compile`: if this gave nothing from its files and was handed nothing new, Numba ignores it."""
+        with cache.guarded():
+            if not self._was_used and cache.folder() is not None:
+                raise cache.CacheError(f"Numba {numba.__version__} does not use dispatcher._cache")
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """The compiled function from the cache, or None."""
         with cache.guarded():
             if cache.folder() is None:
                 return None
@@ -251,9 +279,15 @@ class _DiskCache:
             target_context.refresh()
             payload = cache.load(self._key(signature))
             # The one pickle fastbp reads: owner, mode and digest have been checked.
-            return None if payload is None else CompileResult._rebuild(target_context, *pickle.loads(payload))
+            if payload is not None:
+                result = CompileResult._rebuild(target_context, *pickle.loads(payload))
+                self._was_used = True
+                return result
+        return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep what was compiled, if it means the same in every process."""
+        self._was_used = True
         with cache.guarded():
             if cache.folder() is None:
                 return
@@ -269,6 +303,7 @@ class _DiskCache:
             self._function,
             str(signature),
             sorted(self._options.items()),
+            linking.MISSING,  # kernels compiled Numba's own way are other machine code
             (sys.version, numba.__version__, llvmlite.__version__, np.__version__),
             cpu_target.target_context.codegen().magic_tuple(),
             sorted(setting for setting in settings if setting[0] not in _NEUTRAL_SETTINGS),

@@ -1,9 +1,13 @@
 """How inner kernels are compiled: to intermediate code only, which entries link and optimise once.
 
 Numba optimises every function together with all that it calls and turns each into machine code. In a chain of a dozen
-kernels the innermost one goes through that a dozen times: 20 s for what takes 2 s. So inner kernels get a library that
-does neither. Like the cache, this relies on what is private to Numba (tested with 0.68.1); where a name that it relies
-on is missing there is one warning, and kernels are compiled Numba's way, which is slow.
+kernels the innermost one goes through that a dozen times: 40 s for what takes 8 s. So inner kernels get a library that
+does neither.
+
+Like the cache, this relies on what is private to Numba. Where a name that it relies on is missing there is one warning,
+and kernels are compiled Numba's way: slower, and with the same bits in gradients and trained weights, since neither way
+may reorder a sum. A name that is there and means something else is not noticed here; the tests, which run on the oldest
+Numba that fastbp allows and on TESTED_NUMBA, are there for that.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ from typing import Any, ClassVar
 from numba.core import types
 from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
+
+TESTED_NUMBA = "0.68.1"
+"""The version of Numba whose private names this module and the cache were written for."""
 
 try:
     from llvmlite.binding import create_pass_builder, create_pipeline_tuning_options
@@ -29,12 +36,12 @@ try:
         *(NopythonTypeInference, IRLegalization, NativeLowering, NoPythonBackend),
     )
 except ImportError as error:
-    _missing = str(error)
+    MISSING = str(error)
 else:
     _methods = ("_get_module_for_linking", "_optimize_functions", "_optimize_final_module", "_ensure_finalized")
     _codegen = cpu_target.target_context.codegen()
     _library = _codegen.create_library("fastbp")
-    _missing = ", ".join(
+    MISSING = ", ".join(
         f"{type(owner).__name__}.{name}"
         for owner, names in (
             (_library, (*_methods, "_linking_libraries", "_reload_init", "_final_module", "_codegen")),
@@ -82,10 +89,11 @@ class _Typing:
         return self._known[question]
 
 
-if _missing:
+# MISSING names what this Numba lacks; it is empty where inner kernels are linked as above.
+if MISSING:
     warnings.warn(
-        f"this version of Numba lacks what fastbp needs to compile fast ({_missing}); kernels are compiled "
-        "Numba's way, which is slow. Install numba==0.68.1, or wait longer for the first call",
+        f"this version of Numba lacks what fastbp needs to compile fast ({MISSING}); kernels are compiled "
+        f"Numba's way, which is slow. Install numba=={TESTED_NUMBA}, or wait longer for the first call",
         RuntimeWarning,
         stacklevel=2,
     )

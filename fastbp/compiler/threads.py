@@ -21,15 +21,17 @@ class _Locks:
 
     def renew(self) -> None:
         self.compiling = threading.RLock()
-        # Numba's own pool ("workqueue") aborts the process when two Python threads enter it at once.
-        self.workqueue = threading.RLock()
+        # Held while Numba is asked for its number of threads, for which it takes a lock of its own: one that is taken
+        # at a fork is never free in the child. And held while Numba's own pool ("workqueue") runs a kernel: it aborts
+        # the process when two Python threads enter it at once.
+        self.pool = threading.RLock()
 
     def acquire(self) -> None:
         self.compiling.acquire()
-        self.workqueue.acquire()
+        self.pool.acquire()
 
     def release(self) -> None:
-        self.workqueue.release()
+        self.pool.release()
         self.compiling.release()
 
 
@@ -77,7 +79,8 @@ def resolve_threads(n_threads: int | None = None) -> int:
         n = from_environment
     else:
         # Asking Numba would start its threads; until they run its setting is its maximum.
-        n = numba.get_num_threads() if threading_layer() else max_threads()
+        with locks.pool:
+            n = numba.get_num_threads() if threading_layer() else max_threads()
     return 1 if _pool_lost else n
 
 
@@ -120,14 +123,16 @@ def launch(entry: Any, n_threads: int, *args: Any) -> Any:
             "multiprocessing.get_context('spawn')"
         )
     kernel = entry.compile()
-    before = numba.get_num_threads()
-    try:
+    with locks.pool:
+        before = numba.get_num_threads()
         if before != n_threads:  # each setting costs half a microsecond
             numba.set_num_threads(n_threads)
+    try:
         if threading_layer() != "workqueue":
             return kernel(*args)
-        with locks.workqueue:
+        with locks.pool:
             return kernel(*args)
     finally:
         if before != n_threads:
-            numba.set_num_threads(before)
+            with locks.pool:
+                numba.set_num_threads(before)

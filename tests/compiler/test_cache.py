@@ -9,6 +9,8 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numba.core.caching import NullCache
+from numba.core.registry import CPUDispatcher
 
 from fastbp.compiler import cache, jit
 from tests import small_kernels
@@ -262,8 +264,53 @@ def test_numba_without_our_hooks(folder, monkeypatch, hook, text):
     if hook.endswith("_rebuild"):
         call()
     monkeypatch.delattr(hook)
-    with warned(text):
+    with warned(text) as warnings:
         assert call() > 0
+        assert call() > 0
+    assert len(warnings) == 1
+
+
+class IgnoredCache(NullCache):
+    """What a dispatcher has in place of a cache; it takes no other, as if Numba had moved it elsewhere."""
+
+    def __get__(self, dispatcher, owner):
+        return self
+
+    def __set__(self, dispatcher, value):
+        pass
+
+
+class FixedCache(IgnoredCache):
+    """It refuses any other."""
+
+    def __set__(self, dispatcher, value):
+        if not isinstance(value, NullCache):
+            raise AttributeError("can't set attribute '_cache'")
+
+
+class ForgetfulCache(IgnoredCache):
+    """It asks ours, and hands nothing to it."""
+
+    def __set__(self, dispatcher, value):
+        self.load_overload = value.load_overload
+
+
+@pytest.mark.parametrize(("there", "text"), [
+    (IgnoredCache, f"Numba {numba.__version__} does not use dispatcher._cache"),
+    (FixedCache, "can't set attribute '_cache'"),
+    (ForgetfulCache, f"Numba {numba.__version__} does not use dispatcher._cache"),
+])  # fmt: skip
+def test_numba_that_does_not_use_our_cache(folder, monkeypatch, there, text):
+    """Where Numba has its cache elsewhere that is noticed: one warning, everything works, and no file is written."""
+    monkeypatch.setattr(CPUDispatcher, "_cache", there(), raising=False)
+    with warned(text) as warnings:
+        assert call() > 0
+        assert call() > 0
+    assert len(warnings) == 1
+    assert not folder.exists()
+    monkeypatch.setenv("FASTBP_CACHE", "0")
+    monkeypatch.setattr(cache, "_failure", "")
+    assert call() > 0  # nothing to warn of: there is to be no cache
 
 
 def test_sweep_keeps_what_was_used_last(folder, monkeypatch):
@@ -296,6 +343,7 @@ print(_jit.n_compilations(), sum(_jit.signatures_compiled().values()))
 """
 
 
+@pytest.mark.smoke
 def test_processes_share_the_cache(folder):
     """Two processes that compile at once leave one good file per function; the next compiles nothing."""
     for _ in range(5):  # until neither was so late that it found the other's files

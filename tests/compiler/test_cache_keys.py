@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp.compiler import cache, cpu, jit
+from fastbp.compiler import cache, cpu, jit, linking
 from tests import small_kernels
 
 pytestmark = pytest.mark.skipif(not jit.COMPILED, reason="nothing is compiled")
@@ -65,7 +65,19 @@ def changed_package(module, monkeypatch):
     monkeypatch.setattr(cache, "_sources_digest", lambda: b"another")
 
 
-CHANGES = [changed_global, changed_flag, changed_version, changed_cpu, changed_options, changed_package]
+def changed_linking(module, monkeypatch):
+    monkeypatch.setattr(linking, "MISSING", "Library.a_name")
+
+
+CHANGES = [
+    changed_linking,
+    changed_global,
+    changed_flag,
+    changed_version,
+    changed_cpu,
+    changed_options,
+    changed_package,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)

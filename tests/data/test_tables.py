@@ -8,6 +8,9 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from fastbp import data
 from fastbp.data import csv_files
@@ -85,6 +88,52 @@ def test_features_and_target_are_read(case, dtype, tmp_path):
         assert table.target_name is None
     else:
         np.testing.assert_array_equal(table.target, target)
+
+
+# Numbers that are no target of their own kind: a column of them is a feature.
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+NAMES = st.lists(
+    st.text("ab cé,\"'_", min_size=1).filter(str.strip).map(str.strip), min_size=1, max_size=4, unique=True
+)
+
+
+@st.composite
+def csv_files_and_what_they_hold(draw):
+    """(text, names, x): cells with or without quotes and spaces, lines that end as on any system, a BOM or none."""
+    names = draw(NAMES)
+    x = draw(npst.arrays(np.float64, (draw(st.integers(1, 6)), len(names)), elements=FINITE))
+    shapes = st.sampled_from((str, '"{}"'.format, " {} ".format, "{}\t".format))
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    lines = [",".join(quoted), *(",".join(draw(shapes)(repr(float(value))) for value in row) for row in x)]
+    end = draw(st.sampled_from(("\n", "\r\n")))
+    return (
+        draw(st.sampled_from(("", "\ufeff"))) + end.join(lines) + draw(st.sampled_from(("", end, 2 * end))),
+        tuple(names),
+        x,
+    )
+
+
+@given(csv_files_and_what_they_hold())
+def test_any_csv_file_is_read_as_it_is_written(tmp_path_factory, made):
+    """Names and numbers, in every bit."""
+    text, names, x = made
+    path = written(tmp_path_factory.mktemp("csv"), "d.csv", text)
+    table = data.read_table(path, columns=names, target_required=False, dtype=np.float64)
+    assert table.names == names
+    np.testing.assert_array_equal(table.x, x)
+
+
+@given(
+    npst.arrays(st.sampled_from(("f4", ">f8", "i2", "u8", "?")), st.tuples(st.integers(1, 6), st.integers(1, 4)),
+                elements=st.integers(0, 1)), st.sampled_from((np.ascontiguousarray, np.asfortranarray)),
+    st.sampled_from(("d.npy", "d.npz")),
+)  # fmt: skip
+def test_any_array_file_is_read_as_it_is_written(tmp_path_factory, x, order, name):
+    """Numbers of any type and order in memory, of any shape."""
+    path = written(tmp_path_factory.mktemp("arrays"), name, {"x": order(x)} if name == "d.npz" else order(x))
+    table = data.read_table(path, columns=[str(i) for i in range(x.shape[1])], target_required=False, dtype=np.float64)
+    assert table.x.flags.carray
+    np.testing.assert_array_equal(table.x, x.astype(np.float64))
 
 
 @pytest.mark.parametrize(("name", "target"), [("d.csv", "y"), ("d.npy", "2"), ("d.npz", "y")])

@@ -14,6 +14,7 @@ from fastbp.cli.main import main
 from fastbp.data import streaming
 from fastbp.data.tables import BadRows
 from fastbp.errors import DataError
+from tests.says import assert_says
 
 WAYS = ["in memory", "streamed"]
 
@@ -373,7 +374,7 @@ def test_files_and_folders_that_are_not_there_are_data_errors(path, folder):
     write(ORDER)
     with pytest.raises(DataError) as caught:
         fastbp.open_table(path, folder)
-    assert (folder if folder == "no folder" else path) in str(caught.value)
+    assert_says(caught, folder if folder == "no folder" else path)
 
 
 def test_a_data_set_that_cannot_be_made_leaves_no_file(workdir):

@@ -13,6 +13,7 @@ from fastbp.optim import sgd
 from fastbp.training.batches import BatchSource
 from fastbp.training.steps import Descent
 from tests.cases import LECTURE, SMALL, make_data
+from tests.says import assert_says
 
 NET = fastbp.MLP((2, 5, 1))
 DEEP = fastbp.MLP((3, 4, 4, 3), activation="relu", loss="cross_entropy")
@@ -170,7 +171,7 @@ def test_what_cannot_be_honored_is_refused(call, message):
     """With what was wanted and what came."""
     with pytest.raises(InputError) as error:
         call(*some())
-    assert message in str(error.value)
+    assert_says(error, message)
 
 
 @pytest.mark.parametrize(("label", "row"), [(-1, 4), (3, 9)])

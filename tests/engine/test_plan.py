@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from fastbp.engine.plan import ACCUMULATORS_BYTES, MAX_ACCUMULATORS, SMALL_MAX_INPUTS, layout, schedule
 from fastbp.kernels import structures as k
@@ -32,34 +34,40 @@ ROWS = (1, 7, 63, 64, 65, 511, 512, 577, 1003, 1100, 2300, 8192, 65_536, 1_000_0
 THREADS = (1, 2, 3, 4, 8, 16, 64)
 
 
-def all_layouts():
-    return [
-        layout(net, n, dtype, machine) for net in NETS for n in ROWS for dtype in (F32, F64) for machine in MACHINES
-    ]
+# Widths around those of registers and microtiles, and up to what the README measures.
+WIDTHS = st.one_of(st.integers(1, 70), st.sampled_from((100, 127, 128, 129, 256, 784, 1024)))
+NETWORKS = st.one_of(
+    st.sampled_from(NETS),
+    st.builds(
+        lambda sizes, bias: MLP(sizes, loss="squared_error", bias=bias),
+        st.lists(WIDTHS, min_size=2, max_size=6),
+        st.booleans(),
+    ),
+)
+N_ROWS = st.one_of(st.sampled_from(ROWS), st.integers(1, 3000), st.integers(1, 2**25))
+DTYPES = st.sampled_from((F32, F64))
+LAYOUTS = st.builds(layout, NETWORKS, N_ROWS, DTYPES, st.sampled_from(MACHINES))
+N_THREADS = st.one_of(st.sampled_from(THREADS), st.integers(1, 64))
 
 
-def test_blocks_cover_the_rows_once():
+@given(NETWORKS, N_ROWS, DTYPES, st.sampled_from(MACHINES))
+def test_blocks_cover_the_rows_once(net, n, dtype, machine):
     """Blocks, cut into chunks and accumulators, hold every row, and no accumulator is empty."""
-    for batch, n in zip(all_layouts(), [n for _ in NETS for n in ROWS for _ in range(6)], strict=True):
-        assert (batch.n_blocks - 1) * batch.block_rows < n <= batch.n_blocks * batch.block_rows
-        assert (
-            (batch.n_accumulators - 1) * batch.accumulator_blocks
-            < batch.n_blocks
-            <= batch.n_accumulators * batch.accumulator_blocks
-        )
-        assert 1 <= batch.chunk_blocks <= batch.accumulator_blocks
+    batch = layout(net, n, dtype, machine)
+    assert (batch.n_blocks - 1) * batch.block_rows < n <= batch.n_blocks * batch.block_rows
+    covered = batch.n_accumulators * batch.accumulator_blocks
+    assert covered - batch.accumulator_blocks < batch.n_blocks <= covered
+    assert 1 <= batch.chunk_blocks <= batch.accumulator_blocks
 
 
-def test_bounds():
+@given(LAYOUTS)
+def test_bounds(batch):
     """Chunks of at most 8,192 rows, at most 64 accumulators, at least 8 where there are 8 blocks, bounded memory."""
-    for batch in all_layouts():
-        assert batch.chunk_blocks * batch.block_rows <= 8192
-        assert batch.n_accumulators <= MAX_ACCUMULATORS
-        if batch.family == "small" and batch.n_blocks >= 8:
-            assert batch.n_accumulators >= 8
-        assert (
-            batch.n_accumulators == 1 or batch.n_accumulators * 8 * batch.header.n_parameters[0] <= ACCUMULATORS_BYTES
-        )
+    assert batch.chunk_blocks * batch.block_rows <= 8192
+    assert batch.n_accumulators <= MAX_ACCUMULATORS
+    if batch.family == "small" and batch.n_blocks >= 8:
+        assert batch.n_accumulators >= 8
+    assert batch.n_accumulators == 1 or batch.n_accumulators * 8 * batch.header.n_parameters[0] <= ACCUMULATORS_BYTES
 
 
 def shares(batch, plan):
@@ -81,41 +89,38 @@ def shares(batch, plan):
         yield (phase, wave), parts
 
 
-@pytest.mark.parametrize("n_threads", THREADS)
-def test_every_block_and_unit_has_its_turn_once(n_threads):
+@given(LAYOUTS, N_THREADS)
+def test_every_block_and_unit_has_its_turn_once(batch, n_threads):
     """Over all phases of a program and all workers; every wave has all its units after its blocks."""
-    for batch in all_layouts():
-        if batch.n_blocks > 20_000:
-            continue
-        plan = schedule(batch, n_threads)
-        assert 1 <= plan.n_workers <= n_threads
-        assert plan.reason
-        blocks, units = [], {}
-        for (phase, wave), parts in shares(batch, plan):
-            items = [i for part in parts for i in part]
-            if phase == k.BLOCKS:
-                blocks += items
-                assert not units.get(wave)
-            else:
-                units.setdefault(wave, []).extend(items)
-                assert wave in blocks
-        assert sorted(blocks) == list(range(batch.n_blocks))
-        for items in units.values():
-            assert sorted(items) == list(range(plan.header.n_units[0]))
-        assert bool(units) == bool(plan.n_wave)
+    assume(batch.n_blocks <= 20_000)
+    plan = schedule(batch, n_threads)
+    assert 1 <= plan.n_workers <= n_threads
+    assert plan.reason
+    blocks, units = [], {}
+    for (phase, wave), parts in shares(batch, plan):
+        items = [i for part in parts for i in part]
+        if phase == k.BLOCKS:
+            blocks += items
+            assert not units.get(wave)
+        else:
+            units.setdefault(wave, []).extend(items)
+            assert wave in blocks
+    assert sorted(blocks) == list(range(batch.n_blocks))
+    for items in units.values():
+        assert sorted(items) == list(range(plan.header.n_units[0]))
+    assert bool(units) == bool(plan.n_wave)
 
 
-@pytest.mark.parametrize("n_threads", THREADS)
-def test_sparse_inputs_are_taken_before_their_blocks(n_threads):
+@given(st.integers(1, 100_000), N_THREADS)
+def test_sparse_inputs_are_read_before_their_blocks(n, n_threads):
     """Each phase of blocks has the same one for the inputs in front of it; stored numbers touch nothing but phases."""
-    for n in ROWS[:-2]:
-        batch, other = (layout(NETS[3], n, F32, MACHINES[0], stored) for stored in (1, 512))
-        assert not changed(batch.header, other.header) | changed(batch.layers, other.layers)
-        phases = schedule(batch, n_threads).phases
-        inputs = [phase[1:] for phase in phases if phase.kind == k.INPUTS]
-        assert inputs == [phase[1:] for phase in phases if phase.kind == k.BLOCKS]
-        kinds = [phase.kind for phase in phases]
-        assert kinds.index(k.INPUTS) < kinds.index(k.BLOCKS)
+    batch, other = (layout(NETS[3], n, F32, MACHINES[0], stored) for stored in (1, 512))
+    assert not changed(batch.header, other.header) | changed(batch.layers, other.layers)
+    phases = schedule(batch, n_threads).phases
+    inputs = [phase[1:] for phase in phases if phase.kind == k.INPUTS]
+    assert inputs == [phase[1:] for phase in phases if phase.kind == k.BLOCKS]
+    kinds = [phase.kind for phase in phases]
+    assert kinds.index(k.INPUTS) < kinds.index(k.BLOCKS)
 
 
 def test_sparse_inputs_are_cut_like_dense_ones():
@@ -131,13 +136,12 @@ def test_sparse_inputs_are_cut_like_dense_ones():
     assert schedule(wide, 2).n_memory < 2 * 130e6 + 30e6  # dL/dx of a block for each worker, weights, sums, blocks
 
 
-@pytest.mark.parametrize("n_threads", THREADS)
-def test_phases_are_short(n_threads):
+@given(LAYOUTS, N_THREADS)
+def test_phases_are_short(batch, n_threads):
     """No phase has more than 2.5e9 operations of one thread, unless it is a single block or unit."""
-    for batch in all_layouts():
-        for phase, _, _, count, _ in schedule(batch, n_threads).phases:
-            if phase == k.BLOCKS:
-                assert count == 1 or count * batch.operations_per_block <= 2.5e9
+    for phase, _, _, count, _ in schedule(batch, n_threads).phases:
+        if phase == k.BLOCKS:
+            assert count == 1 or count * batch.operations_per_block <= 2.5e9
 
 
 # Networks and batches of the README's table, large enough for 64 threads.
@@ -166,19 +170,18 @@ def test_threads_are_busy(net, n_rows, n_threads):
     assert 1 - busy / spent <= 0.10
 
 
-def test_memory_holds_what_the_program_uses():
+@given(LAYOUTS, N_THREADS)
+def test_memory_holds_what_the_program_uses(batch, n_threads):
     """A region for every block of a wave or every worker."""
-    for batch in all_layouts():
-        for n_threads in (1, 2, 64):
-            plan = schedule(batch, n_threads)
-            header = plan.header[0]
-            n_regions = max(plan.n_workers, plan.n_wave)
-            assert header.input_deltas_offset == header.regions_offset + n_regions * header.region_size
-            assert plan.n_memory == header.input_deltas_offset + plan.n_workers * header.input_deltas_size
-            n_sums = 1 if plan.n_wave else plan.n_workers
-            if batch.family == "wide":
-                assert header.regions_offset == header.sums_offset + n_sums * header.sums_size
-            assert header.wave_blocks == plan.n_wave <= batch.n_blocks
+    plan = schedule(batch, n_threads)
+    header = plan.header[0]
+    n_regions = max(plan.n_workers, plan.n_wave)
+    assert header.input_deltas_offset == header.regions_offset + n_regions * header.region_size
+    assert plan.n_memory == header.input_deltas_offset + plan.n_workers * header.input_deltas_size
+    n_sums = 1 if plan.n_wave else plan.n_workers
+    if batch.family == "wide":
+        assert header.regions_offset == header.sums_offset + n_sums * header.sums_size
+    assert header.wave_blocks == plan.n_wave <= batch.n_blocks
 
 
 def test_samples_in_lanes_depend_on_the_network_alone():
@@ -194,7 +197,7 @@ def test_samples_in_lanes_depend_on_the_network_alone():
 
 
 def test_layout_never_sees_threads():
-    """Its arguments are the network, the rows, the dtype and the CPU; and threads change nothing that touches bits."""
+    """Its arguments are the network, the rows, the dtype and the CPU."""
     assert list(inspect.signature(layout.__wrapped__).parameters) == [
         "net",
         "n_rows",
@@ -203,13 +206,16 @@ def test_layout_never_sees_threads():
         "stored",
         "drops",
     ]
+
+
+@given(LAYOUTS, N_THREADS)
+def test_threads_change_nothing_that_touches_bits(batch, n_threads):
+    """They decide who does what, and where it lies in memory."""
     free = {"wave_blocks", "n_units", "regions_offset", "input_deltas_offset", "n_memory", "n_accumulated"}
     of_layers = {"first_unit", "unit_rows", "unit_columns"}
-    for batch in all_layouts():
-        for n_threads in THREADS:
-            plan = schedule(batch, n_threads)
-            assert changed(batch.header, plan.header) <= free
-            assert changed(batch.layers, plan.layers) <= of_layers
+    plan = schedule(batch, n_threads)
+    assert changed(batch.header, plan.header) <= free
+    assert changed(batch.layers, plan.layers) <= of_layers
 
 
 def changed(before, after):

@@ -27,6 +27,7 @@ def in_float64(data):
     return data.params.astype(np.float64), data.x.astype(np.float64), y, data.sample_weight.astype(np.float64)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_value_and_gradient_are_the_reference_s(case, dtype):

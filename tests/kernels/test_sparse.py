@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
 import fastbp
 from fastbp import reference
@@ -111,6 +113,40 @@ def _unsorted(x):
 
 def _halves(x):
     return sp.csr_array((np.repeat(x.data / 2, 2), np.repeat(x.indices, 2), 2 * x.indptr), x.shape)
+
+
+def _repeats(x):
+    """Whether a row names a column twice."""
+    rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
+    return len(set(zip(rows, x.indices, strict=True))) < x.nnz
+
+
+@st.composite
+def matrices(draw):
+    """CSR with rows of any length, columns in any order and more than once; sums of entries are exact."""
+    n_columns = draw(st.integers(1, 40))
+    entries = st.tuples(st.integers(0, n_columns - 1), st.integers(-80, 80).map(lambda n: n / 8))
+    rows = draw(st.lists(st.lists(entries, max_size=12), min_size=1, max_size=70))
+    indptr = np.cumsum([0, *map(len, rows)])
+    index = draw(st.sampled_from((np.int32, np.int64)))
+    columns = np.array([column for row in rows for column, _ in row], index)
+    values = np.array([value for row in rows for _, value in row], draw(st.sampled_from(DTYPES)))
+    return sp.csr_array((values, columns, indptr.astype(index)), (len(rows), n_columns))
+
+
+@given(matrices(), st.sampled_from(((), (33, 17))), st.integers(1, 2))
+def test_any_csr_is_the_dense_array(x, hidden, n_threads):
+    """Empty rows and unordered columns: the same bits. A column twice in a row adds up in the kernels: close."""
+    net = fastbp.MLP((x.shape[1], *hidden, 3), activation="tanh", loss="squared_error")
+    params, y = net.init(0, dtype=np.float64), np.ones((x.shape[0], 3))
+    before = x.copy()
+    value, grad = net.value_and_grad(params, x, y, n_threads=n_threads)
+    wanted, wanted_grad = net.value_and_grad(params, before.toarray(), y)
+    tolerance = 1e-11 if _repeats(before) else 0
+    assert value == pytest.approx(wanted, rel=tolerance, abs=0)
+    np.testing.assert_allclose(grad.vector, wanted_grad.vector, rtol=tolerance, atol=tolerance)
+    for name in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(x, name), getattr(before, name))
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -134,7 +134,7 @@ def luminance(color):
 
 
 @pytest.mark.parametrize(
-    "name", set(PICTURES) - {"images", "confusion_matrix", "decision_boundary", "names in regions"}
+    "name", sorted(set(PICTURES) - {"images", "confusion_matrix", "decision_boundary", "names in regions"})
 )
 def test_lines_and_text_are_seen_on_black(name):
     """In a dark style their contrast to the background is at least 5."""

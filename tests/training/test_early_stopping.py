@@ -10,6 +10,7 @@ import fastbp
 from fastbp.callbacks import EarlyStopping
 from fastbp.errors import InputError
 from fastbp.metrics import METRICS, direction
+from tests.says import assert_says
 
 NET = fastbp.MLP((2, 3, 1), loss="squared_error")
 RNG = np.random.default_rng(0)
@@ -112,7 +113,7 @@ def test_arguments_are_checked_when_it_is_made(options, facts):
     """Each by its name, with what was wanted and what came."""
     with pytest.raises(InputError) as error:
         EarlyStopping(**options)
-    assert all(fact in str(error.value) for fact in facts), error.value
+    assert_says(error, *facts)
 
 
 def test_a_column_that_will_not_be_there_is_refused_before_the_run():

@@ -46,6 +46,7 @@ def batches_of(n_rows, batch_size, order):
 # -- steps -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("batch_size", BATCHES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_is_the_learning_rate_times_the_mean_gradient(name, batch_size):

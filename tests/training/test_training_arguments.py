@@ -12,6 +12,7 @@ from fastbp.callbacks import Callback, EarlyStopping
 from fastbp.data import Npy
 from fastbp.errors import InputError
 from fastbp.training.checkpoint import Checkpoints
+from tests.says import assert_says
 
 NET = fastbp.MLP((2, 20, 1), bias=False)
 NUMBERS = fastbp.MLP((2, 20, 1), loss="squared_error")
@@ -112,7 +113,7 @@ def test_senseless_arguments_are_refused(options, facts):
     length = {} if {"epochs", "steps"} & set(options) or not options else {"epochs": 1}
     with pytest.raises(InputError) as error:
         fastbp.train(**{"net": net, "params": params, "x": X, "y": Y} | length | options)
-    assert all(fact in str(error.value) for fact in facts), error.value
+    assert_says(error, *facts)
 
 
 @pytest.mark.parametrize(("options", "facts"), [
@@ -126,7 +127,7 @@ def test_senseless_arguments_of_checkpoints_are_refused(options, facts, tmp_path
     """When they are made: not one checkpoint is lost to them."""
     with pytest.raises(InputError) as error:
         Checkpoints(tmp_path, **options)
-    assert all(fact in str(error.value) for fact in facts), error.value
+    assert_says(error, *facts)
 
 
 @pytest.mark.parametrize(("options", "facts"), [
@@ -143,7 +144,7 @@ def test_senseless_arguments_beside_a_data_set_are_refused(options, facts, tmp_p
     rows = Npy(tmp_path / "x.npy", tmp_path / "y.npy")
     with pytest.raises(InputError) as error:
         fastbp.train(NET, NET.init(0), rows, epochs=1, **options)
-    assert all(fact in str(error.value) for fact in facts), error.value
+    assert_says(error, *facts)
 
 
 def test_one_callback_needs_no_list():
