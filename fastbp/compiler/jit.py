@@ -123,6 +123,7 @@ class Entry:
         self.function = function
         self._signature = signature
         self._call = function
+        self._address: int | None = None
         if COMPILED:
             # Parallel code needs the passes of Numba's own compiler, which finds the loops to share out.
             options = {} if parallel else {"pipeline_class": linking.WholeCompiler}
@@ -157,6 +158,11 @@ class Entry:
 
     def address(self) -> int:
         """Where its machine code starts, for `call_at`; without the compiler, its number among `UNCOMPILED`."""
+        if self._address is None:
+            self._address = self._find_address()
+        return self._address
+
+    def _find_address(self) -> int:
         if not COMPILED:
             UNCOMPILED.append(self.function)
             return len(UNCOMPILED) - 1

@@ -103,22 +103,35 @@ class Batch:
         """Let the batch's program have these phases."""
         self.phases = phases
         self.launches = launches(phases, self.schedule.n_workers, self.schedule.is_short)
-        self._program = k.records(k.PHASE, len(phases))
-        for record, phase in zip(self._program, phases, strict=True):
-            record.code_address = self._code(phase.kind)
-            record.kind, record.wave, record.first, record.count, record.is_shared = phase
+        first = self.launches[0]
+        self._after_start = self.launches if first.is_shared else self.launches[1:]
+        self._program = np.array([(self._code(phase.kind), *phase) for phase in phases], k.PHASE)
         self.header.phases_address, self.header.n_phases = self._program.ctypes.data, len(phases)
+        self.header.n_started = 0 if first.is_shared else first.last
 
     def _code(self, kind: int) -> int:
         if kind in (k.SELECT, k.PREPARE, k.EVALUATE, k.UPDATE_PARAMETERS):
             return self.entries.training_part.address()
         return self.entries.sparse_part.address() if kind == k.INPUTS else self.entries.gradient_part.address()
 
-    def bind(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
-        """Let the batch compute what is wanted of parameters and a call's arrays; d_x is empty where it is not wanted.
+    def call(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> int:
+        """Compute what is wanted of parameters and a call's arrays; d_x is empty where it is not wanted.
 
-        The batch keeps their addresses alone: whoever calls keeps the arrays alive until `run` returns.
+        Returns a status. The first launch is run by the same compiled call that takes the arrays.
         """
+        self._describe(call, want, d_x)
+        status = self.entries.start(self.address, vector, *call.flat, d_x, out)
+        return status or (self.run(vector, launches=self._after_start) if self._after_start else 0)
+
+    def bind(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
+        """Let `run` compute that, as often as it is called. Whoever calls it keeps the arrays alive."""
+        self._describe(call, want, d_x)
+        names = ("vector", "x", "y", "labels", "sample_weight", "d_x", "out")
+        for name, array in zip(names, (vector, *call.flat, d_x, out), strict=True):
+            self._headers[f"{name}_address"] = array.ctypes.data
+
+    def _describe(self, call: Any, want: Want, d_x: np.ndarray) -> None:
+        """What kernels need to know of a call, beside where its arrays are."""
         labels, weights = call.y.dtype == np.int64, call.sample_weight.size > 0
         bound_for = (want, labels, weights, d_x.size > 0, len(call.x))
         if bound_for != self._bound_for:
@@ -131,7 +144,6 @@ class Batch:
             indices, starts = call.x.indices, call.x.starts
             self.header.indices_address, self.header.starts_address = indices.ctypes.data, starts.ctypes.data
             self.header.n_stored = len(indices)
-        self.entries.bind(self.address, vector, *call.flat, d_x, out)
 
     def run(
         self, vector: np.ndarray, is_stopped: Callable[[], bool] | None = None,

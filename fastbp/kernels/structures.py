@@ -60,7 +60,7 @@ HEADER = _structure(
     "vector_address x_address y_address labels_address sample_weight_address memory_address accumulators_address "
     "d_x_address out_address "
     "n_source n_memory n_accumulated "  # rows of x and y; elements of memory and of the accumulators
-    "address phases_address n_phases training_address "  # its own, its program, its training
+    "address phases_address n_phases n_started training_address "  # its own, its program, its training
     # sparse inputs: rows of compressed columns
     "is_sparse sparse_address indices_address starts_address n_stored "
     "slice_columns n_slices "  # columns that are taken together; change no bit

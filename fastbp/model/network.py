@@ -5,6 +5,7 @@ a_0 = x,   z_l = a_{l-1} W_l + b_l,   a_l = activation_l(z_l)  (hidden layers), 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Layer(NamedTuple):
     biases: slice
 
 
+@functools.cache
 def _engine() -> ModuleType:
     """The one upward import: a network's methods are calls of the engine, loaded on first use.
 

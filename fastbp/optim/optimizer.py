@@ -51,16 +51,16 @@ class Optimizer:
         kernel_of(vector.dtype)(state.address, constants.ctypes.data, vector, grad)
         state.step += 1
 
-    def constants(self, first: int, count: int, scale: float = 1.0) -> np.recarray:
+    def constants(self, first: int, count: int, scale: float = 1.0) -> np.ndarray:
         """What kernels need of each of `count` steps after `first` ones: an UPDATE of `kernels.structures` each."""
         steps = np.arange(first, first + count)
         rates = self.schedule(steps) * scale
-        rows = k.records(k.UPDATE, count)
+        rows = np.zeros(count, k.UPDATE)
         columns = _RULES[self.name].constants(dict(self.options), rates, steps + 1)
         for name, column in zip(k.RULE_CONSTANTS, columns, strict=False):
             rows[name] = column
-        rows.shrink = 1 - rates * self.weight_decay
-        rows.ema_decay, rows.clip_norm = self.ema_decay or 0.0, self.clip_norm or 0.0
+        rows["shrink"] = 1 - rates * self.weight_decay
+        rows["ema_decay"], rows["clip_norm"] = self.ema_decay or 0.0, self.clip_norm or 0.0
         return rows
 
     def __repr__(self) -> str:

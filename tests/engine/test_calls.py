@@ -57,7 +57,7 @@ def stacks(monkeypatch):
             monkeypatch.setattr(entry, "_dispatcher", call)
 
     entries = executor.entries(PARAMS.dtype)
-    for entry in (entries.bind, entries.serial, entries.parallel):
+    for entry in (entries.start, entries.serial, entries.parallel):
         watched(entry)
     return found
 

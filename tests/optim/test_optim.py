@@ -62,7 +62,7 @@ def in_numpy(optimizer, vector, grads):
     moments[:n_moments] = optimizer.init(vector).moments
     for row, grad in zip(optimizer.constants(0, len(grads)), grads, strict=True):
         constants = [dtype(row[name]) for name in RULE_CONSTANTS]
-        vector, *moments = rule(vector * dtype(row.shrink), grad, *moments, *constants)
+        vector, *moments = rule(vector * dtype(row["shrink"]), grad, *moments, *constants)
     return vector, np.array(moments[:n_moments])
 
 

@@ -65,12 +65,13 @@ def sparse_part(like, plan_address, kind, wave, worker, n_workers, first, count)
 # -- entries ---------------------------------------------------------------------------------------------------------
 
 
-def bind(plan_address, vector, x, y, labels, sample_weight, d_x, out):
-    """Write to a plan where the arrays of a call are."""
+def start(plan_address, vector, x, y, labels, sample_weight, d_x, out):
+    """Write to a plan where the arrays of a call are, and run as many phases as it says; returns a status."""
     plan = plan_at(plan_address, 0)
     plan.vector_address, plan.x_address, plan.y_address = address_of(vector), address_of(x), address_of(y)
     plan.labels_address, plan.sample_weight_address = address_of(labels), address_of(sample_weight)
     plan.d_x_address, plan.out_address = address_of(d_x), address_of(out)
+    return run_phases(pointer(vector), plan, 0, plan.n_started)
 
 
 @kernel
@@ -122,7 +123,7 @@ class Entries(NamedTuple):
     gradient_part: Entry
     sparse_part: Entry
     training_part: Entry
-    bind: Entry
+    start: Entry
     serial: Entry
     parallel: Entry
     steps: Entry
@@ -138,7 +139,7 @@ def entries(dtype: np.dtype) -> Entries:
         gradient_part=part(gradient_part),
         sparse_part=part(sparse_part),
         training_part=part(training_part),
-        bind=entry(types.void(n, *(numbers,) * 3, integers, *(numbers,) * 3))(bind),
+        start=entry(n(n, *(numbers,) * 3, integers, *(numbers,) * 3))(start),
         serial=entry(n(numbers, n, n, n))(serial),
         parallel=entry(types.void(numbers, n, n, n, integers), parallel=True)(parallel),
         steps=entry(n(numbers, n, n))(steps),
