@@ -45,7 +45,7 @@ def test_held_out_accuracy_without_any_tuning(case, seed, tmp_path, capsys):
     accuracy = float(read_column(run / "history.csv", "held_out_accuracy")[-1])
     assert accuracy >= CASES[case][1]
     assert (
-        f"accuracy {accuracy:.4f} on {113 if case == 'breast_cancer' else 359} held-out rows" in capsys.readouterr().out
+        f"accuracy {accuracy:.4f} on {114 if case == 'breast_cancer' else 359} held-out rows" in capsys.readouterr().out
     )
     assert (run / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
 

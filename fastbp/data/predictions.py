@@ -29,7 +29,8 @@ def write_predictions(
         each of `classes`. Floats are written with the digits that give the same value back.
 
     >>> fastbp.data.write_predictions("answers.csv", np.array([2.5, 3.0]))
-    >>> print(open("answers.csv").read(), end="")
+    >>> with open("answers.csv") as file:
+    ...     print(file.read(), end="")
     prediction
     2.5
     3.0
