@@ -214,9 +214,11 @@ def _run(
     """Run the kernels; returns the objective. d_x (N, n_inputs) takes dL/dx."""
     n, nothing = threads.resolve_threads(n_threads), call.nothing
     with (workspace or pool()).acquire(net, len(call.x), call.vector.dtype, n, call.stored) as batch:
-        status = batch.call(
+        status = batch.start(
             call.vector, call, want, nothing if out is None else out, nothing if d_x is None else d_x.reshape(-1)
         )
+        if batch.launches_after_start and not status:
+            status = batch.run(call.vector, launches=batch.launches_after_start)
         if status:
             raise data_error(net, call, status)
         return batch.objective(want)

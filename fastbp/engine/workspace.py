@@ -104,7 +104,7 @@ class Batch:
         self.phases = phases
         self.launches = launches(phases, self.schedule.n_workers, self.schedule.is_short)
         first = self.launches[0]
-        self._after_start = self.launches if first.is_shared else self.launches[1:]
+        self.launches_after_start = self.launches if first.is_shared else self.launches[1:]
         self._program = np.array([(self._code(phase.kind), *phase) for phase in phases], k.PHASE)
         self.header.phases_address, self.header.n_phases = self._program.ctypes.data, len(phases)
         self.header.n_started = 0 if first.is_shared else first.last
@@ -114,17 +114,16 @@ class Batch:
             return self.entries.training_part.address()
         return self.entries.sparse_part.address() if kind == k.INPUTS else self.entries.gradient_part.address()
 
-    def call(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> int:
-        """Compute what is wanted of parameters and a call's arrays; d_x is empty where it is not wanted.
+    def start(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> int:
+        """Take parameters and a call's arrays, and run the first launch of what is wanted of them; returns a status.
 
-        Returns a status. The first launch is run by the same compiled call that takes the arrays.
+        Where there are more launches, they are `launches_after_start`. d_x is empty where it is not wanted.
         """
         self._describe(call, want, d_x)
-        status = self.entries.start(self.address, vector, *call.flat, d_x, out)
-        return status or (self.run(vector, launches=self._after_start) if self._after_start else 0)
+        return self.entries.start(self.address, vector, *call.flat, d_x, out)
 
     def bind(self, vector: np.ndarray, call: Any, want: Want, out: np.ndarray, d_x: np.ndarray) -> None:
-        """Let `run` compute that, as often as it is called. Whoever calls it keeps the arrays alive."""
+        """Let `run` compute what is wanted, as often as it is called. Whoever calls it keeps the arrays alive."""
         self._describe(call, want, d_x)
         names = ("vector", "x", "y", "labels", "sample_weight", "d_x", "out")
         for name, array in zip(names, (vector, *call.flat, d_x, out), strict=True):
