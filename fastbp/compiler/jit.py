@@ -55,7 +55,7 @@ TWINS: dict[str, Callable] = {}
 UNCOMPILED: list[Callable] = []  # without the compiler, what addresses stand for
 
 _OPTIONS = {
-    # Division by zero gives inf or nan as in NumPy; Python's check for it stops vectorisation (10x).
+    # Division by zero gives inf or nan as in NumPy; Python's check for it stops vectorization (10x).
     "error_model": "numpy",
     # Other Python threads run while a kernel does.
     "nogil": True,
@@ -67,7 +67,7 @@ _INNER = {
     # Python calls entries only; a wrapper for each inner function would cost compile time.
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
-    # No machine code: an inner function is optimised as a part of the entries that call it, once in each.
+    # No machine code: an inner function is optimized as a part of the entries that call it, once in each.
     "pipeline_class": linking.InnerCompiler,
 }
 
@@ -193,7 +193,7 @@ def entry(signature: Any, *, parallel=False, by_address=False, cached=True) -> C
     """Decorate a function that Python calls. `signature` is a Numba signature.
 
     by_address : other entries call it, too, by `call_at(entry.address(), ...)`: what is compiled into several entries
-    would be optimised several times.
+    would be optimized several times.
 
     cached : False for what is made of functions that are not fastbp's, which the cache could not tell apart.
 

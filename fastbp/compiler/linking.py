@@ -1,4 +1,4 @@
-"""How inner kernels are compiled: to intermediate code only, which entries link and optimise once.
+"""How inner kernels are compiled: to intermediate code only, which entries link and optimize once.
 
 Numba optimises every function together with all that it calls and turns each into machine code. In a chain of a dozen
 kernels the innermost one goes through that a dozen times: 40 s for what takes 8 s. So inner kernels get a library that
@@ -128,7 +128,7 @@ else:
             return found
 
         def _optimize_functions(self, ll_module: Any) -> None:
-            """Only the layout: the entry is optimised as a whole."""
+            """Only the layout: the entry is optimized as a whole."""
             ll_module.data_layout = self._codegen._data_layout
 
         def get_pointer_to_function(self, name: str) -> int:
@@ -140,7 +140,7 @@ else:
         """The code of a serial entry with all its kernels."""
 
         def _optimize_final_module(self) -> None:
-            """All of LLVM's optimisations but unrolling, which made code large and short loops slow.
+            """All of LLVM's optimizations but unrolling, which made code large and short loops slow.
 
             What Numba adds, a round of pruning reference counts, has nothing to do here: kernels have none.
             """

@@ -157,7 +157,7 @@ def _all(builder, mask):
 @intrinsic(twin=lambda v: bool(np.isfinite(v).all()))
 def all_finite(typing, v):
     def emit(context, builder, sig, arguments):
-        # On the exponent's bits, so that no optimisation of floating-point comparisons can remove it.
+        # On the exponent's bits, so that no optimization of floating-point comparisons can remove it.
         exponent = 0x7F800000 if v.dtype.bitwidth == 32 else 0x7FF0000000000000
         integers = llvm_integers(v)
         pattern = ir.Constant(integers, [exponent] * v.n)
