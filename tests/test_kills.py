@@ -69,7 +69,10 @@ def test_a_signal_ends_a_training_with_a_checkpoint(number, code, tmp_path):
         time.sleep(0.3)
         begin = time.monotonic()
         process.send_signal(number)
-        process.wait(timeout=10)
+        try:
+            process.wait(timeout=10)
+        finally:
+            process.kill()  # which leaving the context would wait for
         seconds = time.monotonic() - begin
         process.stderr.read()
     assert process.returncode in (code, 1 if number == signal.SIGINT else code)
