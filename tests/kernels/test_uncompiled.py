@@ -64,6 +64,8 @@ def test_uncompiled_sparse_inputs(n_out):
     wanted, wanted_grad = net.value_and_grad(params, x, y, n_threads=1)
     assert value == wanted
     np.testing.assert_array_equal(grad.vector, wanted_grad.vector)
+    d_x, wanted_d_x = (net.input_grad(params, form, y, n_threads=1) for form in (sp.csr_array(x), x))
+    np.testing.assert_array_equal(d_x, wanted_d_x)
     bad = sp.csr_array(np.array([[np.nan] * 30], np.float32))
     with pytest.raises(fastbp.errors.InputError, match="must be finite"):
         net.forward(params, bad, n_threads=1)

@@ -69,3 +69,39 @@ def test_buffers_follow_the_batches_of_a_given_order():
         assert len(source.buffers(100, True).x.values) == 50_000 + 99 * 2
     twice = BatchSource(x, np.zeros(1000, np.int64), order=np.array([7, 7, 1]))
     assert len(twice.buffers(3, True).x.values) == 2 * 50_000 + 2
+
+
+def test_an_interrupt_while_a_batch_is_described_leaves_nothing_stale():
+    """The next call of the same kind describes it anew."""
+    workspace, params = fastbp.Workspace(), NET.init(0)
+    x, y = some(is_sparse=False)
+    wanted = NET.forward(params, x)
+    NET.value_and_grad(params, x, y, workspace=workspace)
+    (batch,) = workspace._batches.values()
+    header = batch.header
+
+    class Interrupted:
+        def __setattr__(self, name, value):
+            raise KeyboardInterrupt
+
+    batch.header = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        NET.forward(params, x, workspace=workspace)
+    batch.header = header
+    np.testing.assert_array_equal(NET.forward(params, x, workspace=workspace), wanted)
+
+
+def test_a_batch_larger_than_the_data_takes_the_memory_of_the_data(tmp_path):
+    """Batches of 5,000 rows of a data set of 300 need what batches of 300 need."""
+    net, rng = fastbp.MLP((30, 300, 300, 4), activation="relu", loss="cross_entropy"), np.random.default_rng(0)
+    n_rows = 300
+    files = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(files[0], rng.standard_normal((n_rows, 30)).astype(np.float32))
+    np.save(files[1], rng.integers(0, 4, n_rows))
+    rows = fastbp.data.Npy(*files)
+    needed = []
+    for batch_size in (n_rows, 5000):
+        with pytest.raises(fastbp.errors.InputError) as error:
+            fastbp.train(net, net.init(0), rows, steps=1, batch_size=batch_size, memory_limit=1)
+        needed.append(str(error.value))
+    assert needed[0] == needed[1]
