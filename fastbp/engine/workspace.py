@@ -71,17 +71,17 @@ class Batch:
         self.layout: Layout = layout(net, n_rows, dtype, machine(), stored, drops)
         self.schedule: Schedule = schedule(self.layout, n_threads)
         self.entries = executor.entries(dtype)
-        self._headers, self._layers = self.schedule.header.copy(), self.schedule.layers.copy()
+        self._headers, self.layers = self.schedule.header.copy(), self.schedule.layers.copy()
         self.header = self._headers[0]
         self.memory = _aligned(self.schedule.n_memory, dtype)
         self.accumulators = np.empty(self.schedule.n_accumulated)
         self.loss_at = self.layout.n_accumulators * net.n_parameters
         self.statuses = np.zeros(self.schedule.n_workers, np.int64)
         self.address = self.header.address = self._headers.ctypes.data
-        self.header.layers_address = self._layers.ctypes.data
+        self.header.layers_address = self.layers.ctypes.data
         self.header.memory_address = self.memory.ctypes.data
         self.header.accumulators_address = self.accumulators.ctypes.data
-        _link_custom(net, self.header, self._layers, dtype)
+        _link_custom(net, self.header, self.layers, dtype)
         if stored:
             self.header.sparse_address = self.entries.sparse_part.address()
         self.set_program(self.schedule.phases)
@@ -93,11 +93,6 @@ class Batch:
 
     def __exit__(self, *exception: Any) -> None:
         self._in_use.release()
-
-    @property
-    def layers(self) -> np.recarray:
-        """The layers as kernels see them."""
-        return self._layers
 
     def set_program(self, phases: tuple[Phase, ...]) -> None:
         """Let the batch's program have these phases."""
